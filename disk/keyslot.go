@@ -1,0 +1,145 @@
+package disk
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+
+	"disk-mapper/internal/keys"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/xts"
+)
+
+// A disk key is 32 random bytes: no KDF makes it harder to guess. These are the
+// lowest costs that libcryptsetup accepts, so that an unlock takes milliseconds.
+const (
+	kdfTime   = 4
+	kdfMemory = 32 // KiB
+	kdfCPUs   = 1
+)
+
+// openKeyslot recovers the volume key with key, as LUKS2 specifies it: argon2id,
+// AES-XTS over the area, anti-forensic merge, digest. It fails with
+// keys.ErrWrongKey if the digest does not match, and when ctx ends first.
+func openKeyslot(ctx context.Context, m metadata, area []byte, key keys.DiskKey) ([]byte, error) {
+	opened := make(chan []byte, 1)
+	go func() { // argon2 cannot be interrupted; its result is dropped, then collected
+		opened <- candidateVolumeKey(m.Keyslots["0"].KDF, area, key.Clone())
+	}()
+	var volumeKey []byte
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case volumeKey = <-opened:
+	}
+	d := m.Digests["0"]
+	if subtle.ConstantTimeCompare(digestOf(volumeKey, d.Salt, d.Iterations), d.Digest) != 1 {
+		clear(volumeKey)
+		return nil, keys.ErrWrongKey
+	}
+	return volumeKey, nil
+}
+
+func candidateVolumeKey(k kdf, area []byte, key keys.DiskKey) []byte {
+	defer key.Wipe()
+	split := make([]byte, areaSize)
+	cipher := areaCipher(k, key)
+	for sector := range areaSize / 512 {
+		at := sector * 512
+		cipher.Decrypt(split[at:at+512], area[at:at+512], uint64(sector))
+	}
+	defer clear(split)
+	return afMerge(split[:volumeKeySize*afStripes])
+}
+
+// sealKeyslot makes a keyslot for the volume key under key, and its area.
+func sealKeyslot(volumeKey []byte, key keys.DiskKey) (keyslot, []byte) {
+	k := keyslot{
+		Type: "luks2", KeySize: volumeKeySize,
+		AF:   af{Type: "luks1", Stripes: afStripes, Hash: "sha256"},
+		Area: area{Type: "raw", Offset: strconv.Itoa(headersSize), Size: strconv.Itoa(areaSize), Encryption: "aes-xts-plain64", KeySize: areaKeySize},
+		KDF:  kdf{Type: "argon2id", Time: kdfTime, Memory: kdfMemory, CPUs: kdfCPUs, Salt: random(saltSize)},
+	}
+	raw := make([]byte, areaSize)
+	copy(raw, afSplit(volumeKey))
+	cipher := areaCipher(k.KDF, key)
+	for sector := range areaSize / 512 {
+		at := sector * 512
+		cipher.Encrypt(raw[at:at+512], raw[at:at+512], uint64(sector))
+	}
+	return k, raw
+}
+
+func areaCipher(k kdf, key keys.DiskKey) *xts.Cipher {
+	areaKey := argon2.IDKey(key.Bytes(), k.Salt, k.Time, k.Memory, uint8(k.CPUs), areaKeySize)
+	defer clear(areaKey)
+	cipher, err := xts.NewCipher(aes.NewCipher, areaKey)
+	if err != nil {
+		panic(fmt.Sprintf("AES-256-XTS with a %d-byte key: %v", areaKeySize, err)) // cannot happen: the size is constant
+	}
+	return cipher
+}
+
+// newDigest is what a volume key is recognised by.
+func newDigest(volumeKey []byte) digest {
+	salt := random(saltSize)
+	return digest{
+		Type: "pbkdf2", Keyslots: []string{"0"}, Segments: []string{"0"}, Hash: "sha256",
+		Iterations: minDigestRounds, Salt: salt, Digest: digestOf(volumeKey, salt, minDigestRounds),
+	}
+}
+
+func digestOf(volumeKey, salt []byte, rounds uint32) []byte {
+	sum, err := pbkdf2.Key(sha256.New, string(volumeKey), salt, int(rounds), digestSize)
+	if err != nil {
+		return nil // equals no digest
+	}
+	return sum
+}
+
+// afSplit is LUKS' anti-forensic splitter: stripes random but for the last,
+// which makes all of them necessary.
+func afSplit(key []byte) []byte {
+	split := random(len(key) * afStripes)
+	last := split[len(key)*(afStripes-1):]
+	state := make([]byte, len(key))
+	for i := range afStripes - 1 {
+		subtle.XORBytes(state, state, split[i*len(key):])
+		diffuse(state)
+	}
+	subtle.XORBytes(last, state, key)
+	return split
+}
+
+func afMerge(split []byte) []byte {
+	n := len(split) / afStripes
+	state := make([]byte, n)
+	for i := range afStripes - 1 {
+		subtle.XORBytes(state, state, split[i*n:(i+1)*n])
+		diffuse(state)
+	}
+	subtle.XORBytes(state, state, split[(afStripes-1)*n:])
+	return state
+}
+
+// diffuse hashes each digest-sized part of block with its number.
+func diffuse(block []byte) {
+	for i := 0; i*sha256.Size < len(block); i++ {
+		part := block[i*sha256.Size : min((i+1)*sha256.Size, len(block))]
+		sum := sha256.Sum256(append(binary.BigEndian.AppendUint32(nil, uint32(i)), part...))
+		copy(part, sum[:])
+	}
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails, by its contract
+	return b
+}

@@ -1,0 +1,149 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+
+	"disk-mapper/internal/keys"
+
+	cryptsetup "github.com/martinjungblut/go-cryptsetup"
+	"golang.org/x/sys/unix"
+)
+
+// Flags of libcryptsetup.h that the binding does not name. Without the work
+// queues, dm-crypt encrypts in the context of the caller, which is faster on the
+// disks of VMs.
+const (
+	noReadWorkqueue  = 1 << 24
+	noWriteWorkqueue = 1 << 25
+	mapFlags         = noReadWorkqueue | noWriteWorkqueue
+	formatFlags      = mapFlags | cryptsetup.CRYPT_ACTIVATE_PRIVATE | cryptsetup.CRYPT_ACTIVATE_NO_JOURNAL
+)
+
+// library is libcryptsetup with what it said last: its log callback is global.
+var library struct {
+	sync.Mutex
+	said []string
+}
+
+// onDisk runs fn on a libcryptsetup context that has the header file as its
+// metadata and the disk as its data. fn stays on one OS thread, because the
+// volume key lies in a keyring of the thread until the context is freed.
+func onDisk(headerFile, disk string, fn func(*cryptsetup.Device) error) error {
+	library.Lock()
+	defer library.Unlock()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	library.said = nil
+	cryptsetup.TokenExternalDisable()
+	cryptsetup.SetLogCallback(func(level int, message string) {
+		if level == cryptsetup.CRYPT_LOG_ERROR {
+			library.said = append(library.said, strings.TrimSpace(message))
+		}
+	})
+	device, err := cryptsetup.InitDataDevice(headerFile, disk)
+	if err == nil {
+		defer device.Free()
+		err = fn(device)
+	}
+	if err != nil && len(library.said) > 0 {
+		err = fmt.Errorf("%w %s", err, strings.Join(library.said, "; "))
+	}
+	return err
+}
+
+// memoryFile holds a header where no storage can change it. The file is gone
+// when it is closed, also by a crash.
+func memoryFile(image []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("luks-header", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("making a header in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
+	if _, err := f.Write(image); err != nil {
+		return nil, errors.Join(fmt.Errorf("making a header in memory: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// Unlock maps the disk as /dev/mapper/name under key.
+func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if d.area == nil {
+		return fmt.Errorf("unlocking %s: it is %v: it has no keyslot", d.path, d.state)
+	}
+	image, err := d.header.image(d.area)
+	if err != nil {
+		return fmt.Errorf("unlocking %s: %w", d.path, err)
+	}
+	f, err := memoryFile(image)
+	if err != nil {
+		return fmt.Errorf("unlocking %s: %w", d.path, err)
+	}
+	defer f.Close()
+	err = onDisk(f.Name(), d.path, func(c *cryptsetup.Device) error {
+		if err := c.Load(cryptsetup.LUKS2{}); err != nil {
+			return err
+		}
+		return c.ActivateByPassphrase(name, 0, string(key.Bytes()), mapFlags)
+	})
+	if err != nil {
+		return fmt.Errorf("unlocking %s as %s: %w", d.path, name, err)
+	}
+	return nil
+}
+
+// Close removes the mapping /dev/mapper/name.
+func Close(name string) error {
+	library.Lock()
+	defer library.Unlock()
+	device, err := cryptsetup.InitByName(name)
+	if err == nil {
+		defer device.Free()
+		err = device.Deactivate(name)
+	}
+	if err != nil {
+		return fmt.Errorf("closing %s: %w", name, err)
+	}
+	return nil
+}
+
+// formatMapping is the private name of the mapping that is wiped.
+const formatMapping = "disk-mapper-format"
+
+// formatIntegrity writes the dm-integrity superblock and then zeros, with their
+// tags, over the whole disk. The LUKS2 header that libcryptsetup makes for this
+// stays in memory and is thrown away.
+func formatIntegrity(ctx context.Context, path string, id keys.DiskID, volumeKey []byte, progress func(Progress)) error {
+	f, err := memoryFile(make([]byte, metadataSize))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return onDisk(f.Name(), path, func(c *cryptsetup.Device) error {
+		err := c.Format(cryptsetup.LUKS2{
+			SectorSize: sectorSize, Integrity: "hmac(sha256)", DataAlignment: metadataSize / 512, DataDevice: path,
+			PBKDFType: &cryptsetup.PbkdfType{
+				Type: "argon2id", Hash: "sha256", Iterations: kdfTime, MaxMemoryKb: kdfMemory, ParallelThreads: kdfCPUs,
+				Flags: cryptsetup.CRYPT_PBKDF_NO_BENCHMARK,
+			},
+		}, cryptsetup.GenericParams{
+			Cipher: "aes", CipherMode: "xts-plain64", UUID: id.String(), VolumeKey: string(volumeKey), VolumeKeySize: volumeKeySize,
+		})
+		if err != nil {
+			return err
+		}
+		if err := c.ActivateByVolumeKey(formatMapping, string(volumeKey), volumeKeySize, formatFlags); err != nil {
+			return err
+		}
+		return errors.Join(wipe(ctx, "/dev/mapper/"+formatMapping, progress), c.Deactivate(formatMapping))
+	})
+}

@@ -1,0 +1,137 @@
+package disk
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"disk-mapper/internal/exactjson"
+	"disk-mapper/internal/keys"
+
+	"golang.org/x/sys/unix"
+)
+
+// nodeStatePath is where a node keeps the cluster's salt, within its state disk.
+const nodeStatePath = "constellation/node_state.json"
+
+// maxNodeState bounds the file: a valid one has about 100 bytes.
+const maxNodeState = 4096
+
+// nodeState is the file that makes a disk the state of a node. Published format:
+// tab-indented JSON without a final newline, mode 0600.
+type nodeState struct {
+	Role            string
+	MeasurementSalt []byte
+}
+
+// Roles of a node as node_state.json writes them.
+const (
+	RoleControlPlane = "ControlPlane"
+	RoleWorker       = "Worker"
+)
+
+// ReadSalt reads the cluster's salt from node_state.json on the mapped disk,
+// through a private read-only mount at dir that is gone when it returns.
+func ReadSalt(mapping, dir string) (salt keys.MeasurementSalt, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: %w", err)
+	}
+	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount(mapping, dir, "ext4", flags, ""); err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: mounting %s as ext4: %w", mapping, err)
+	}
+	salt, readErr := readNodeState(dir)
+	if err := errors.Join(readErr, unix.Unmount(dir, 0)); err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: %w", err)
+	}
+	return salt, nil
+}
+
+// readNodeState follows no symbolic link and opens nothing but a regular file,
+// because whoever wrote the disk chose what lies there.
+func readNodeState(root string) (keys.MeasurementSalt, error) {
+	f, err := openWithin(root, nodeStatePath)
+	if err != nil {
+		return keys.MeasurementSalt{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return keys.MeasurementSalt{}, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxNodeState {
+		return keys.MeasurementSalt{}, refuse(nodeStatePath, fmt.Sprintf("%v of %d bytes", info.Mode(), info.Size()), "a regular file of at most 4096 bytes")
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, maxNodeState))
+	if err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("%s: %w", nodeStatePath, err)
+	}
+	return parseNodeState(raw)
+}
+
+func openWithin(root, path string) (*os.File, error) {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: root, Err: err}
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, path, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func parseNodeState(raw []byte) (keys.MeasurementSalt, error) {
+	var s nodeState
+	if err := exactjson.Unmarshal(raw, &s); err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("%s: %w", nodeStatePath, err)
+	}
+	if s.Role != RoleControlPlane && s.Role != RoleWorker {
+		return keys.MeasurementSalt{}, refuse(nodeStatePath+" Role", s.Role, RoleControlPlane+" or "+RoleWorker)
+	}
+	salt, err := keys.NewMeasurementSalt(s.MeasurementSalt)
+	if err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("%s: %w", nodeStatePath, err)
+	}
+	return salt, nil
+}
+
+// WriteNodeState writes node_state.json below root, where the state disk is
+// mounted, and returns when it is on the disk. It fails if the file is there
+// already.
+func WriteNodeState(root, role string, salt keys.MeasurementSalt) error {
+	raw, err := json.MarshalIndent(nodeState{Role: role, MeasurementSalt: salt.Bytes()}, "", "\t")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(root, nodeStatePath)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("writing node state: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing node state: %w", err)
+	}
+	_, writeErr := f.Write(raw)
+	if err := errors.Join(writeErr, f.Sync(), f.Close(), syncFS(root)); err != nil {
+		return fmt.Errorf("writing node state: %w", err)
+	}
+	return nil
+}
+
+// syncFS makes the new directory entries durable as well.
+func syncFS(root string) error {
+	f, err := os.Open(root)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}
