@@ -1,0 +1,140 @@
+// Package setup is the boot of a node as far as its state disk is concerned: a
+// new disk is formatted; a disk that has joined a cluster waits for its key,
+// is unlocked and measured, and is handed over to systemd.
+//
+// Trust boundary: a key counts only when it has been proven against the disk,
+// and nothing may use an unlocked disk before the cluster ID is in the PCR.
+// What a disk, a key source or a PCR is, others say: this package knows the
+// order of the steps, and what to undo when one fails.
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"disk-mapper/internal/keys"
+
+	"go.uber.org/zap"
+)
+
+// Disk is the state disk. It is either new or joined; a disk that is neither
+// must not get here.
+type Disk interface {
+	ID() keys.DiskID
+	Path() string
+	Joined() bool
+	// Format makes a new disk under key; progress counts bytes.
+	Format(ctx context.Context, key keys.DiskKey, progress func(done, total int64)) error
+	// Prove fails with keys.ErrWrongKey if key does not open the disk.
+	Prove(ctx context.Context, key keys.DiskKey) error
+	Unlock(ctx context.Context, key keys.DiskKey) error
+	// Salt needs the disk unlocked unless the header carries it.
+	Salt(ctx context.Context) (keys.MeasurementSalt, error)
+	Close() error
+}
+
+// Source delivers candidates for the key of a disk. Offer blocks until ctx ends
+// and then returns within two seconds; it returns earlier only if it can deliver
+// nothing any more.
+type Source interface {
+	Offer(ctx context.Context, disk keys.DiskID, prove keys.Prove) error
+}
+
+// Register takes the cluster ID: a PCR that is zero before and is read back.
+type Register interface {
+	Extend(ctx context.Context, id keys.ClusterID) error
+}
+
+// Boot is what one run of the daemon works with.
+type Boot struct {
+	Disk     Disk
+	Sources  []Source
+	Register Register
+	Handover Handover
+	// Status tells the service manager in words what is going on.
+	Status func(string)
+	Log    *zap.Logger
+}
+
+// Run ends when the disk is mapped and handed over, or with an error when that
+// cannot be; then nothing is mapped and no key is left behind.
+func (b Boot) Run(ctx context.Context) error {
+	b.Log = b.Log.Named("setupManager")
+	if b.Disk.Joined() {
+		return b.openJoined(ctx)
+	}
+	return b.prepareNew(ctx)
+}
+
+// prepareNew formats. The key goes into its file before the disk changes, so
+// that there is no mapped disk without a key for the bootstrapper.
+func (b Boot) prepareNew(ctx context.Context) error {
+	b.Log.Info("Preparing new state disk", zap.String("device", b.Disk.Path()))
+	key := keys.RandomDiskKey()
+	defer key.Wipe()
+	if err := b.Handover.SaveKey(key); err != nil {
+		return err
+	}
+	if err := b.mapNew(ctx, key); err != nil {
+		return errors.Join(err, b.Handover.RemoveKey())
+	}
+	return nil
+}
+
+func (b Boot) mapNew(ctx context.Context, key keys.DiskKey) error {
+	start := time.Now()
+	if err := b.Disk.Format(ctx, key, b.logWipe(start)); err != nil {
+		return err
+	}
+	b.Log.Info("Wiping disk successful", zap.Duration("duration", time.Since(start)))
+	if err := b.Disk.Unlock(ctx, key); err != nil {
+		return err
+	}
+	return b.orClose(b.Handover.SaveUnit(b.Disk.Path()))
+}
+
+// openJoined waits for the key. Nothing is written to the disk.
+func (b Boot) openJoined(ctx context.Context) error {
+	b.Log.Info("Preparing existing state disk", zap.String("device", b.Disk.Path()), zap.Stringer("uuid", b.Disk.ID()))
+	pair, err := b.firstProven(ctx)
+	if err != nil {
+		return err
+	}
+	defer pair.Wipe()
+	b.Status("Unlocking state disk")
+	if err := b.Disk.Unlock(ctx, pair.Disk); err != nil {
+		return err
+	}
+	if err := b.measure(ctx, pair.Measurement); err != nil {
+		return b.orClose(err)
+	}
+	return b.orClose(b.Handover.SaveUnit(b.Disk.Path()))
+}
+
+// measure puts the cluster ID into the PCR. Until it has, the machine looks like
+// one that belongs to no cluster.
+func (b Boot) measure(ctx context.Context, secret keys.MeasurementSecret) error {
+	salt, err := b.Disk.Salt(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := keys.NewClusterID(secret, salt)
+	if err != nil {
+		return err
+	}
+	defer id.Wipe()
+	if err := b.Register.Extend(ctx, id); err != nil {
+		return fmt.Errorf("measuring the cluster ID: %w", err)
+	}
+	return nil
+}
+
+// orClose closes the mapping if err is not nil.
+func (b Boot) orClose(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, b.Disk.Close())
+}

@@ -1,0 +1,319 @@
+package setup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"disk-mapper/internal/keys"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+var errBroken = errors.New("broken")
+
+// world is a node whose parts write down what is asked of them.
+type world struct {
+	joined bool
+	key    keys.DiskKey // opens the disk
+	fail   string       // the step that fails
+	steps  []string
+	salt   keys.MeasurementSalt
+}
+
+func (w *world) step(name string) error {
+	w.steps = append(w.steps, name)
+	if name == w.fail {
+		return errBroken
+	}
+	return nil
+}
+
+func (w *world) ID() keys.DiskID { return mustID("12345678-90ab-cdef-1234-567890abcdef") }
+func (w *world) Path() string    { return "/dev/vdb" }
+func (w *world) Joined() bool    { return w.joined }
+func (w *world) Format(_ context.Context, key keys.DiskKey, progress func(done, total int64)) error {
+	w.key = key.Clone()
+	progress(1<<20, 4<<20)
+	return w.step("format")
+}
+
+func (w *world) Prove(_ context.Context, key keys.DiskKey) error {
+	if w.fail == "prove" {
+		return errBroken
+	}
+	if !bytes.Equal(key.Bytes(), w.key.Bytes()) {
+		return keys.ErrWrongKey
+	}
+	return nil
+}
+
+func (w *world) Unlock(_ context.Context, key keys.DiskKey) error {
+	if !bytes.Equal(key.Bytes(), w.key.Bytes()) {
+		return keys.ErrWrongKey
+	}
+	return w.step("unlock")
+}
+
+func (w *world) Salt(context.Context) (keys.MeasurementSalt, error) { return w.salt, w.step("salt") }
+func (w *world) Close() error                                       { return w.step("close") }
+func (w *world) Extend(_ context.Context, id keys.ClusterID) error {
+	err := w.step("extend")
+	w.steps[len(w.steps)-1] += fmt.Sprintf(" %x", id.Bytes()[:2])
+	return err
+}
+
+func mustID(s string) keys.DiskID {
+	id, err := keys.ParseDiskID(s)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// The secret and salt of the published vector A, whose cluster ID begins e7fd.
+func vectorA(t *testing.T) (keys.MasterSecret, keys.MeasurementSalt) {
+	t.Helper()
+	seq := func(from byte) []byte {
+		b := make([]byte, 32)
+		for i := range b {
+			b[i] = from + byte(i)
+		}
+		return b
+	}
+	master, err := keys.NewMasterSecret(seq(0), seq(0x20))
+	require.NoError(t, err)
+	salt, err := keys.NewMeasurementSalt(seq(0x40))
+	require.NoError(t, err)
+	return master, salt
+}
+
+// sourceFunc is a Source.
+type sourceFunc func(ctx context.Context, disk keys.DiskID, prove keys.Prove) error
+
+func (f sourceFunc) Offer(ctx context.Context, disk keys.DiskID, prove keys.Prove) error {
+	return f(ctx, disk, prove)
+}
+
+// memoryRoot is a directory on tmpfs, as /run is.
+func memoryRoot(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "disk-mapper-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+func newBoot(t *testing.T, w *world, sources ...Source) (Boot, *observer.ObservedLogs) {
+	t.Helper()
+	core, logs := observer.New(zap.InfoLevel)
+	return Boot{
+		Disk: w, Sources: sources, Register: w, Handover: Handover{Root: memoryRoot(t)},
+		Status: func(string) {}, Log: zap.New(core),
+	}, logs
+}
+
+func messages(logs *observer.ObservedLogs) (all []string) {
+	for _, e := range logs.All() {
+		all = append(all, e.Level.CapitalString()+" "+e.LoggerName+": "+e.Message)
+	}
+	return all
+}
+
+func TestNewDisk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fail      string
+		wantSteps []string
+	}{
+		"good":         {"", []string{"format", "unlock"}},
+		"format fails": {"format", []string{"format"}},
+		"unlock fails": {"unlock", []string{"format", "unlock"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{fail: tc.fail}
+			b, logs := newBoot(t, w)
+			err := b.Run(t.Context())
+			assert.Equal(t, tc.wantSteps, w.steps)
+			path := filepath.Join(b.Handover.Root, keyFile)
+			if tc.fail != "" {
+				assert.ErrorIs(t, err, errBroken)
+				assert.NoFileExists(t, path, "no key is left behind")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, []string{
+				"INFO setupManager: Preparing new state disk",
+				"INFO setupManager: Wiping disk",
+				"INFO setupManager: Wiping disk successful",
+			}, messages(logs))
+			raw, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.Equal(t, w.key.Bytes(), raw)
+		})
+	}
+}
+
+func TestJoinedDisk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fail      string
+		wantSteps []string
+	}{
+		"good":         {"", []string{"unlock", "salt", "extend e7fd"}},
+		"unlock fails": {"unlock", []string{"unlock"}},
+		"no salt":      {"salt", []string{"unlock", "salt", "close"}},
+		"extend fails": {"extend", []string{"unlock", "salt", "extend e7fd", "close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			master, salt := vectorA(t)
+			w := &world{joined: true, fail: tc.fail, salt: salt}
+			pair, err := master.Pair(w.ID())
+			require.NoError(t, err)
+			w.key = pair.Disk
+			offers := sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
+				assert.NoError(t, prove(ctx, pair))
+				<-ctx.Done()
+				return nil
+			})
+			b, logs := newBoot(t, w, offers)
+			err = b.Run(t.Context())
+			assert.Equal(t, tc.wantSteps, w.steps)
+			assert.NoFileExists(t, filepath.Join(b.Handover.Root, keyFile), "the key of a joined disk goes into no file")
+			if tc.fail != "" {
+				assert.ErrorIs(t, err, errBroken)
+				assert.NoFileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName), "nothing is handed over")
+				return
+			}
+			require.NoError(t, err)
+			assert.FileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName))
+			assert.Equal(t, []string{
+				"INFO setupManager: Preparing existing state disk",
+				"INFO setupManager: Waiting for decryption key",
+			}, messages(logs))
+		})
+	}
+}
+
+func TestUnwritableHandoverClosesTheDisk(t *testing.T) {
+	master, salt := vectorA(t)
+	w := &world{joined: true, salt: salt}
+	pair, err := master.Pair(w.ID())
+	require.NoError(t, err)
+	w.key = pair.Disk
+	b, _ := newBoot(t, w, sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error { return prove(ctx, pair) }))
+	require.NoError(t, os.WriteFile(filepath.Join(b.Handover.Root, "run"), nil, 0o600))
+	require.Error(t, b.Run(t.Context()))
+	assert.Equal(t, []string{"unlock", "salt", "extend e7fd", "close"}, w.steps)
+}
+
+func randomPair(t *testing.T) keys.Pair {
+	t.Helper()
+	p, err := keys.NewPair(keys.RandomDiskKey().Bytes(), keys.RandomDiskKey().Bytes())
+	require.NoError(t, err)
+	return p
+}
+
+func TestRace(t *testing.T) {
+	good := randomPair(t)
+	wrong := randomPair(t)
+	w := &world{joined: true, key: good.Disk}
+
+	t.Run("wrong keys do not end the wait", func(t *testing.T) {
+		b, _ := newBoot(t, w, sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
+			for range 100 {
+				assert.ErrorIs(t, prove(ctx, wrong), keys.ErrWrongKey)
+			}
+			assert.ErrorIs(t, prove(ctx, keys.Pair{}), keys.ErrLength)
+			assert.ErrorIs(t, prove(ctx, keys.Pair{Disk: good.Disk}), keys.ErrLength, "a key without a secret is no candidate")
+			assert.NoError(t, prove(ctx, good))
+			assert.ErrorIs(t, prove(ctx, good), keys.ErrDecided)
+			return nil
+		}))
+		won, err := b.firstProven(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, good.Disk.Bytes(), won.Disk.Bytes())
+		assert.Equal(t, good.Measurement.Bytes(), won.Measurement.Bytes())
+	})
+
+	t.Run("a failing source does not end the other", func(t *testing.T) {
+		failed := make(chan struct{})
+		b, logs := newBoot(t, w,
+			sourceFunc(func(context.Context, keys.DiskID, keys.Prove) error { defer close(failed); return errBroken }),
+			sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error { <-failed; return prove(ctx, good) }))
+		_, err := b.firstProven(t.Context())
+		require.NoError(t, err)
+		assert.Contains(t, messages(logs), "ERROR : Key source failed")
+	})
+
+	t.Run("no source is left", func(t *testing.T) {
+		b, _ := newBoot(t, w, sourceFunc(func(context.Context, keys.DiskID, keys.Prove) error { return nil }))
+		_, err := b.firstProven(t.Context())
+		assert.ErrorIs(t, err, errNoSource)
+	})
+
+	t.Run("a disk that cannot be read is not a wrong key", func(t *testing.T) {
+		broken := &world{joined: true, fail: "prove"}
+		b, _ := newBoot(t, broken, sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
+			err := prove(ctx, good)
+			assert.ErrorIs(t, err, errBroken)
+			return err
+		}))
+		_, err := b.firstProven(t.Context())
+		assert.ErrorIs(t, err, errNoSource)
+	})
+
+	t.Run("many good keys at once, one wins", func(t *testing.T) {
+		for range 200 {
+			offer := sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
+				if err := prove(ctx, wrong); ctx.Err() == nil {
+					assert.Error(t, err)
+				}
+				_ = prove(ctx, good)
+				return nil
+			})
+			b, _ := newBoot(t, w, offer, offer, offer)
+			won, err := b.firstProven(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, good.Disk.Bytes(), won.Disk.Bytes())
+		}
+	})
+}
+
+func TestWaitSaysSoAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{joined: true, key: keys.RandomDiskKey()}
+		b, logs := newBoot(t, w, sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
+			wrong, err := keys.NewPair(make([]byte, 32), make([]byte, 32))
+			require.NoError(t, err)
+			assert.ErrorIs(t, prove(ctx, wrong), keys.ErrWrongKey)
+			<-ctx.Done()
+			return nil
+		}))
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 65*time.Second, errBroken)
+		defer cancel()
+		_, err := b.firstProven(ctx)
+		require.ErrorIs(t, err, errBroken)
+		require.Equal(t, 3, logs.FilterMessage("Waiting for decryption key").Len())
+		last := logs.All()[2].ContextMap()
+		assert.EqualValues(t, 60, last["waitedSeconds"])
+		assert.EqualValues(t, 1, last["refusedKeys"])
+		assert.Equal(t, w.ID().String(), last["uuid"])
+	})
+}
+
+func TestWipeRate(t *testing.T) {
+	percent, rate, remaining := wipeRate(256<<20, 1<<30, 4*time.Second)
+	assert.EqualValues(t, 25, percent)
+	assert.EqualValues(t, 64, rate)
+	assert.Equal(t, 12*time.Second, remaining)
+	percent, rate, remaining = wipeRate(0, 0, 0)
+	assert.Zero(t, percent+int64(rate)+int64(remaining))
+}
