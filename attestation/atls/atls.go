@@ -1,0 +1,73 @@
+// Package atls is TLS in which certificates prove, instead of a name, what the
+// machine at the other end runs: each carries an attestation document that is
+// bound to the certificate's key and to a nonce of this one connection.
+//
+// The client's nonce travels as the server name, the server's as the name of
+// the only acceptable certificate authority; both are 32 random bytes in
+// standard base64. TLS 1.3 only, no resumption.
+//
+// Trust boundary: the certificate is the peer's own word; nothing of it counts
+// but its key and its document, and what the document is worth is for the
+// validators to say. Authorities, names and dates are not looked at.
+//
+// # Telling a refused peer from an absent one
+//
+// grpc keeps no more of a failed handshake than its text. Whoever dials asks
+// the credentials themselves, made anew for each call:
+//
+//	creds := atls.ClientCredentials(atls.Unattested, atls.Require(validator))
+//	err := call(creds)
+//	if refusal := atls.Refusal(creds); refusal != nil {
+//		return refusal // there is a server, and it is not the one we trust
+//	}
+//
+// A server that wants to log refusals wraps the TransportCredentials: its
+// ServerHandshake fails with ErrRefused or ErrNonce.
+package atls
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"disk-mapper/attestation"
+)
+
+// Patience bounds issuing and validating one document.
+const Patience = 30 * time.Second
+
+var (
+	// ErrRefused reports a peer that the policy does not accept. It wraps what
+	// the validator said.
+	ErrRefused = errors.New("peer refused")
+	// ErrNoDocument reports, within ErrRefused, a peer that is not attested.
+	ErrNoDocument = errors.New("certificate has no attestation document")
+	// ErrNonce reports a peer that does not ask for attestation the way that
+	// attested TLS does.
+	ErrNonce = errors.New("no attestation nonce from the peer")
+)
+
+// Policy decides about the peer. The zero value refuses everybody.
+type Policy struct {
+	validators []attestation.Validator
+	anyPeer    bool
+}
+
+// AcceptAnyPeer accepts every peer, attested or not, and looks at nothing of its
+// certificate. Say why where you use it.
+var AcceptAnyPeer = Policy{anyPeer: true}
+
+// Require accepts a peer whose document is of the variant of one of validators
+// and satisfies it.
+func Require(validators ...attestation.Validator) Policy {
+	return Policy{validators: validators}
+}
+
+// Unattested sends a certificate without a document.
+var Unattested attestation.Issuer = unattested{}
+
+type unattested struct{}
+
+func (unattested) Variant() attestation.Variant { return "" }
+
+func (unattested) Issue(context.Context, []byte, []byte) ([]byte, error) { return nil, nil }

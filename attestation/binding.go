@@ -1,0 +1,33 @@
+package attestation
+
+import (
+	"crypto/sha256"
+	"fmt"
+)
+
+// QualifyingData is what the TPM puts into its quotes so that they are fresh
+// for nonce and, under BindHashChain, bound to userData and instanceInfo.
+// It fails unless userData and nonce have 32 bytes each: the hash joins them
+// without a separator.
+func (b Binding) QualifyingData(userData, nonce, instanceInfo []byte) ([]byte, error) {
+	if len(userData) != sha256.Size || len(nonce) != NonceSize {
+		return nil, fmt.Errorf("binding a quote: user data of %d and nonce of %d bytes, want %d and %d",
+			len(userData), len(nonce), sha256.Size, NonceSize)
+	}
+	switch b {
+	case BindHashChain:
+		extra := joinedHash(userData, nonce)
+		return joinedHash(instanceInfo, extra), nil
+	case BindSigned:
+		return append([]byte(nil), nonce...), nil
+	default:
+		return nil, fmt.Errorf("binding a quote: unknown binding %d", b)
+	}
+}
+
+func joinedHash(first, second []byte) []byte {
+	h := sha256.New()
+	h.Write(first)
+	h.Write(second)
+	return h.Sum(nil)
+}

@@ -1,0 +1,108 @@
+// Package verify judges the attestation documents of machines with a vTPM
+// against what their operator expects.
+//
+// Trust boundary: documents come from whoever connects. They are read strictly,
+// and only what the attestation key has signed is compared. The quote of the
+// SHA-256 bank alone is looked at: other banks, whose PCRs nobody compares,
+// prove nothing about it.
+//
+// Non-goals: the event log is not evaluated, since the PCRs decide. Without a
+// pinned attestation key (NewPolicy) a document proves nothing about hardware:
+// the attributes of the key are then the peer's own claim.
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"disk-mapper/attestation"
+)
+
+// Each refusal is of exactly one of these kinds.
+var (
+	// ErrPolicy reports a policy that cannot be used.
+	ErrPolicy = errors.New("bad attestation policy")
+	// ErrDocument reports a document that is not one of this variant's.
+	ErrDocument = errors.New("malformed attestation document")
+	// ErrKey reports an attestation key that could sign lies, or is not among
+	// the trusted ones.
+	ErrKey = errors.New("untrusted attestation key")
+	// ErrQuote reports a quote that the key did not make, or not of these PCRs.
+	ErrQuote = errors.New("invalid quote")
+	// ErrBinding reports a document made for another key or another nonce.
+	ErrBinding = errors.New("document is not bound to this connection")
+	// ErrMeasurement reports an enforced measurement with another value.
+	ErrMeasurement = errors.New("unexpected measurement")
+)
+
+// QEMUVTPM validates qemu-vtpm documents. It calls warn, which may be nil, with
+// a sentence for each measurement that differs and is not enforced.
+func QEMUVTPM(policy Policy, binding attestation.Binding, warn func(string)) attestation.Validator {
+	if warn == nil {
+		warn = func(string) {}
+	}
+	return validator{policy: policy, binding: binding, warn: warn}
+}
+
+type validator struct {
+	policy  Policy
+	binding attestation.Binding
+	warn    func(string)
+}
+
+func (validator) Variant() attestation.Variant { return attestation.QEMUVTPM }
+
+// Validate fails with one of the kinds above. Under BindSigned the user data is
+// tied to the quote by the key alone: whoever can make that key sign can mix
+// documents, so prefer BindHashChain.
+func (v validator) Validate(_ context.Context, document, userData, nonce []byte) error {
+	if err := v.policy.usable(); err != nil {
+		return err
+	}
+	d, err := ParseDocument(document)
+	if err != nil {
+		return err
+	}
+	if len(d.InstanceInfo) != 0 {
+		return fmt.Errorf("%w: instance info of %d bytes, want none on QEMU", ErrDocument, len(d.InstanceInfo))
+	}
+	key, err := parseKey(d.Attestation.AKPub)
+	if err != nil {
+		return err
+	}
+	if err := v.policy.trusts(key.fingerprint); err != nil {
+		return err
+	}
+	if err := v.checkBinding(d, key.public, userData); err != nil {
+		return err
+	}
+	pcrs, err := v.quotedPCRs(d, key.public, nonce)
+	if err != nil {
+		return err
+	}
+	return v.policy.judge(pcrs, v.warn)
+}
+
+// checkBinding ties the document to userData. Under BindHashChain this takes
+// effect with the quote, whose qualifying data covers the user data.
+func (v validator) checkBinding(d attestation.Document, key *rsa.PublicKey, userData []byte) error {
+	if !bytes.Equal(d.UserData, userData) {
+		return fmt.Errorf("%w: it is for user data %.64x, want %x", ErrBinding, d.UserData, userData)
+	}
+	if v.binding != attestation.BindSigned {
+		if d.UserDataSignature != nil {
+			return fmt.Errorf("%w: user data signature of release 2.1, want a document of a later one", ErrDocument)
+		}
+		return nil
+	}
+	digest := sha256.Sum256(userData)
+	if err := rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], d.UserDataSignature); err != nil {
+		return fmt.Errorf("%w: user data signature: %w", ErrBinding, err)
+	}
+	return nil
+}
