@@ -1,0 +1,56 @@
+package recoveryserver
+
+import (
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+)
+
+// What strangers on the network may take of this node. The library's defaults
+// are made for trusted peers: no limit on streams, connections and their age.
+const (
+	maxMessage      = 16 << 10 // the longest legitimate message is a KMS URI of some hundred bytes
+	maxHeaders      = 8 << 10
+	maxStreams      = 4  // per connection; a client needs one
+	maxConns        = 64 // bounds descriptors and memory
+	maxConnsPerPeer = 4  // so that one address cannot use up maxConns and lock out the operator
+	maxQuotes       = 1  // at a time: the TPM is serial, and the rejoin client needs it too
+
+	handshakeTime = 10 * time.Second // TLS and HTTP/2; a load balancer's health check sends nothing at all
+	maxIdle       = 10 * time.Second // without a call
+	maxAge        = time.Minute      // a recovery takes seconds
+	ageGrace      = 5 * time.Second
+	pingAfter     = 10 * time.Second // of silence, to find dead peers
+	pingTimeout   = 5 * time.Second
+)
+
+// times are the durations that tests shorten.
+type times struct {
+	message         time.Duration // a caller's time for each message
+	grace           time.Duration // for calls to end when the server stops
+	retry, maxRetry time.Duration // pause before binding the port again, first and longest
+}
+
+var production = times{
+	message:  15 * time.Second,
+	grace:    time.Second,
+	retry:    time.Second,
+	maxRetry: 30 * time.Second,
+}
+
+func limits() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeTime),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle:     maxIdle,
+			MaxConnectionAge:      maxAge,
+			MaxConnectionAgeGrace: ageGrace,
+			Time:                  pingAfter,
+			Timeout:               pingTimeout,
+		}),
+	}
+}

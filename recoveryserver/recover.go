@@ -1,0 +1,133 @@
+package recoveryserver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"disk-mapper/internal/keys"
+	"disk-mapper/proto/recoverproto"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// recoverStream is a bidirectional stream that also serves unary callers.
+type recoverStream = grpc.BidiStreamingServer[recoverproto.RecoverMessage, recoverproto.RecoverResponse]
+
+// calls answers the Recover calls of one Offer. No call waits for another one:
+// a silent client holds up nobody.
+type calls struct {
+	recoverproto.UnimplementedAPIServer
+	disk    keys.DiskID
+	prove   keys.Prove
+	log     *zap.Logger
+	serving context.Context // ends when no more messages are wanted
+	wait    time.Duration   // for each message
+	won     func()          // reports that a key was proven
+
+	receiving sync.WaitGroup // goroutines in receive
+}
+
+// Recover takes both published forms; the first message tells which.
+func (c *calls) Recover(stream recoverStream) error {
+	c.log.Info("Received recover call")
+	first, err := c.receive(stream)
+	if err != nil {
+		return err
+	}
+	switch request := first.GetRequest().(type) {
+	case *recoverproto.RecoverMessage_MeasurementSecret:
+		return c.recoverStreaming(stream, request.MeasurementSecret)
+	case *recoverproto.RecoverMessage_KmsUri:
+		return c.recoverUnary(stream, request.KmsUri)
+	}
+	return status.Error(codes.InvalidArgument, "first message is not a measurement secret")
+}
+
+// recoverStreaming is the form of v2.0 to v2.4. The call ends with the key: to
+// wait for the client's end of stream would be to wait for a peer.
+func (c *calls) recoverStreaming(stream recoverStream, secret []byte) error {
+	defer clear(secret)
+	measurement, err := keys.NewMeasurementSecret(secret)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	defer measurement.Wipe()
+	key, err := c.requestDiskKey(stream)
+	if err != nil {
+		return err
+	}
+	defer key.Wipe()
+	return c.accept(stream.Context(), keys.Pair{Disk: key, Measurement: measurement})
+}
+
+func (c *calls) requestDiskKey(stream recoverStream) (keys.DiskKey, error) {
+	if err := stream.Send(&recoverproto.RecoverResponse{DiskUuid: c.disk.String()}); err != nil {
+		return keys.DiskKey{}, status.Error(codes.Internal, "failed to send response")
+	}
+	second, err := c.receive(stream)
+	if err != nil {
+		return keys.DiskKey{}, err
+	}
+	request, ok := second.GetRequest().(*recoverproto.RecoverMessage_StateDiskKey)
+	if !ok {
+		return keys.DiskKey{}, status.Error(codes.InvalidArgument, "second message is not a state disk key")
+	}
+	defer clear(request.StateDiskKey)
+	key, err := keys.NewDiskKey(request.StateDiskKey)
+	if err != nil {
+		return keys.DiskKey{}, status.Error(codes.InvalidArgument, err.Error())
+	}
+	return key, nil
+}
+
+// recoverUnary is the form of v2.5 and later: the node derives its own keys.
+func (c *calls) recoverUnary(stream recoverStream, uri string) error {
+	master, err := parseKMSURI(uri)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, "creating kms client: "+err.Error())
+	}
+	defer master.Wipe()
+	pair, err := master.Pair(c.disk)
+	if err != nil {
+		return status.Error(codes.Internal, "requesting stateDiskKey: "+err.Error())
+	}
+	defer pair.Wipe()
+	if err := c.accept(stream.Context(), pair); err != nil {
+		return err
+	}
+	if err := stream.Send(&recoverproto.RecoverResponse{}); err != nil {
+		return status.Error(codes.Internal, "failed to send response")
+	}
+	return nil
+}
+
+// accept has the candidate proven. The context is the stream's: that of Offer
+// may end while its own winner is still to be answered.
+func (c *calls) accept(ctx context.Context, candidate keys.Pair) error {
+	err := c.prove(ctx, candidate)
+	if err != nil {
+		c.log.Warn("Refused recovery key", zap.String("peer.address", peerAddress(ctx)), zap.Error(err))
+		return c.refusal(err)
+	}
+	c.log.Info("Received state disk key and measurement secret, shutting down server")
+	c.won()
+	return nil
+}
+
+// refusal says to the sender why its candidate did not count.
+func (c *calls) refusal(err error) error {
+	switch {
+	case errors.Is(err, keys.ErrWrongKey):
+		return status.Errorf(codes.PermissionDenied, "%v %s", keys.ErrWrongKey, c.disk)
+	case errors.Is(err, keys.ErrDecided):
+		return status.Error(codes.FailedPrecondition, keys.ErrDecided.Error())
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	}
+	return status.Errorf(codes.Internal, "proving the key: %v", err)
+}
