@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"disk-mapper/attestation"
+)
+
+// errUsage reports arguments that were refused; what was wrong with them has
+// been printed already.
+var errUsage = errors.New("wrong usage")
+
+const help = `joinservice hands the nodes of one cluster the keys of their state disks.
+
+A node that boots for the first time gets a join ticket, a restarted one a
+rejoin ticket. Both hold keys derived from the master secret, and both are given
+only to nodes whose attestation fulfils the policy. The Kubernetes members of a
+join ticket (certificates, tokens, endpoint) stay empty: handing those out is up
+to whoever runs Kubernetes on the nodes.
+
+Usage:
+  joinservice --policy FILE --measurement-salt FILE [flags]
+
+Files:
+  master secret     JSON {"key": base64, "salt": base64}, as made by
+                    "constellation mastersecret create"
+  measurement salt  32 raw bytes, the same for all nodes of the cluster in all
+                    its life. It is no secret, but a node that is given another
+                    one gets another cluster ID.
+  policy            JSON, what the PCRs of an honest node hold:
+                    {"measurements": {"4": {"expected": "<hex>", "warnOnly": false}, ...}}
+                    or {"measurements": {"4": "<base64>", ...}, "enforcedPCRs": [4]}
+                    A change counts from the next node on. While the file is
+                    missing or broken, the last good policy stays in force and
+                    an ERROR is logged.
+
+Flags:
+`
+
+type options struct {
+	listen       string
+	masterSecret string
+	salt         string
+	createSalt   bool
+	policy       string
+	profile      attestation.Profile
+	verbosity    int
+}
+
+// parseOptions prints help and complaints to terminal. It fails with
+// flag.ErrHelp if help was asked for, else with errUsage.
+func parseOptions(args []string, terminal io.Writer) (options, error) {
+	var opts options
+	flags := flag.NewFlagSet("joinservice", flag.ContinueOnError)
+	flags.SetOutput(terminal)
+	flags.Usage = func() { fmt.Fprint(terminal, help); flags.PrintDefaults() }
+	flags.StringVar(&opts.listen, "listen", "0.0.0.0:30090", "serve on this `HOST:PORT`")
+	flags.StringVar(&opts.masterSecret, "master-secret", "constellation-mastersecret.json", "read the cluster's master secret from `FILE`")
+	flags.StringVar(&opts.salt, "measurement-salt", "", "read the cluster's measurement salt from `FILE`")
+	flags.BoolVar(&opts.createSalt, "create-measurement-salt", false, "draw a salt if the file is missing: for the first start in a cluster's life")
+	flags.StringVar(&opts.policy, "policy", "", "accept only nodes that fulfil the attestation policy in `FILE`")
+	compat := flags.String("compat", attestation.Profile224.Name, "be compatible with the nodes of this `RELEASE`: 2.24 or 2.1")
+	flags.IntVar(&opts.verbosity, "v", 0, "log `LEVEL`: -1 debug, 0 info, 1 warnings, 2 errors")
+
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return options{}, err
+	} else if err != nil { // the flag set has printed it
+		return options{}, errUsage
+	}
+	profile, err := attestation.ParseProfile(*compat)
+	if err = errors.Join(err, opts.complete(), noArguments(flags.Args())); err != nil {
+		fmt.Fprintf(terminal, "%v\nSee joinservice --help.\n", err)
+		return options{}, errUsage
+	}
+	opts.profile = profile
+	return opts, nil
+}
+
+func (o options) complete() error {
+	var err error
+	if o.salt == "" {
+		err = errors.New("missing flag --measurement-salt FILE")
+	}
+	if o.policy == "" {
+		err = errors.Join(err, errors.New("missing flag --policy FILE"))
+	}
+	return err
+}
+
+func noArguments(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+
+	"disk-mapper/attestation"
+	"disk-mapper/attestation/verify"
+	"disk-mapper/internal/joinservice"
+	"disk-mapper/internal/keys"
+	"disk-mapper/internal/logging"
+
+	"go.uber.org/zap"
+)
+
+// run serves until ctx ends. Logs, and help if asked for, go to stderr.
+func run(ctx context.Context, args []string, stderr io.Writer) error {
+	opts, err := parseOptions(args, stderr)
+	if err != nil {
+		return err
+	}
+	log := logging.New(stderr, opts.verbosity).Named("joinService")
+	master, err := readMasterSecret(opts.masterSecret)
+	if err != nil {
+		return err
+	}
+	defer master.Wipe()
+	salt, err := measurementSalt(opts, log)
+	if err != nil {
+		return err
+	}
+	nodes, err := joinservice.OpenPolicyFile(opts.policy, judge(opts.profile, log), log)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, opts.listen, joinservice.NewTickets(master, salt, log), nodes, log)
+}
+
+func serve(ctx context.Context, address string, tickets *joinservice.Tickets, nodes attestation.Validator, log *zap.Logger) error {
+	var listenConfig net.ListenConfig
+	listener, err := listenConfig.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listening for nodes: %w", err)
+	}
+	log.Info("Starting JoinService", zap.String("address", listener.Addr().String()))
+	defer log.Info("JoinService stopped")
+	return joinservice.Serve(ctx, listener, tickets, nodes, log)
+}
+
+func judge(profile attestation.Profile, log *zap.Logger) func(verify.Policy) attestation.Validator {
+	warn := func(text string) { log.Warn("Node differs from the policy, not enforced", zap.String("warning", text)) }
+	return func(policy verify.Policy) attestation.Validator {
+		return verify.QEMUVTPM(policy, profile.Binding, warn)
+	}
+}
+
+func readMasterSecret(path string) (keys.MasterSecret, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return keys.MasterSecret{}, fmt.Errorf("master secret: %w", err)
+	}
+	defer clear(raw)
+	master, err := keys.ParseMasterSecret(raw)
+	if err != nil {
+		return keys.MasterSecret{}, fmt.Errorf("master secret %s: %w", path, err)
+	}
+	return master, nil
+}
+
+// measurementSalt reads the salt. It draws one only if told to: a mistyped
+// path must not split a cluster into nodes with different cluster IDs.
+func measurementSalt(opts options, log *zap.Logger) (keys.MeasurementSalt, error) {
+	raw, err := os.ReadFile(opts.salt)
+	if errors.Is(err, fs.ErrNotExist) && opts.createSalt {
+		log.Info("Creating measurement salt", zap.String("file", opts.salt))
+		return createSalt(opts.salt)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return keys.MeasurementSalt{}, fmt.Errorf("measurement salt: %w (for a new cluster, --create-measurement-salt makes it)", err)
+	}
+	if err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("measurement salt: %w", err)
+	}
+	salt, err := keys.NewMeasurementSalt(raw)
+	if err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("%s: %w", opts.salt, err)
+	}
+	return salt, nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"disk-mapper/internal/keys"
+	"disk-mapper/internal/logging"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+)
+
+const (
+	secretFile = "{\n\t\"key\": \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\",\n\t\"salt\": \"ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\"\n}"
+	zeroPolicy = `{"measurements": {"4": {"expected": "0000000000000000000000000000000000000000000000000000000000000000", "warnOnly": false}}}`
+)
+
+// terminal keeps what is written and tells the first address that is served.
+type terminal struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	address chan string
+}
+
+func newTerminal() *terminal { return &terminal{address: make(chan string, 1)} }
+
+var started = regexp.MustCompile(`"msg":"Starting JoinService","address":"([^"]+)"`)
+
+func (s *terminal) Write(line []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if match := started.FindSubmatch(line); match != nil {
+		s.address <- string(match[1])
+	}
+	return s.text.Write(line)
+}
+
+func (s *terminal) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// files makes the files of a cluster in a new directory.
+func files(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, content := range map[string]string{
+		"secret.json": secretFile,
+		"salt":        strings.Repeat("s", 32),
+		"policy.json": zeroPolicy,
+		"short":       "short",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	return dir
+}
+
+// good are arguments with which the service starts, on a free port.
+func good(dir string) []string {
+	return []string{"--listen", "127.0.0.1:0", "--master-secret", dir + "/secret.json", "--measurement-salt", dir + "/salt", "--policy", dir + "/policy.json"}
+}
+
+func TestStartAndStop(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	screen := newTerminal()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, good(files(t)), screen) }()
+	<-screen.address
+	stop()
+	require.NoError(t, <-ended)
+
+	lines := strings.Split(strings.TrimSpace(screen.String()), "\n")
+	require.Len(t, lines, 2)
+	stamp := `"ts":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ","logger":"joinService","caller":"joinservice/run.go:\d+"`
+	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"Starting JoinService","address":"127\.0\.0\.1:\d+"\}$`, lines[0])
+	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"JoinService stopped"\}$`, lines[1])
+	assert.NotContains(t, screen.String(), "AAECAwQF")
+}
+
+func TestDoesNotStart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change []string // later flags count
+		want   string
+	}{
+		"no master secret":  {[]string{"--master-secret", "DIR/nowhere"}, "master secret: open DIR/nowhere"},
+		"bad master secret": {[]string{"--master-secret", "DIR/policy.json"}, "master secret DIR/policy.json: "},
+		"no salt":           {[]string{"--measurement-salt", "DIR/nowhere"}, "--create-measurement-salt makes it"},
+		"short salt":        {[]string{"--measurement-salt", "DIR/short"}, "DIR/short: measurement salt: wrong length: 5 bytes, want 32"},
+		"salt no file":      {[]string{"--measurement-salt", "DIR"}, "measurement salt: read DIR"},
+		"no policy":         {[]string{"--policy", "DIR/nowhere"}, "attestation policy: open DIR/nowhere"},
+		"bad policy":        {[]string{"--policy", "DIR/secret.json"}, "attestation policy DIR/secret.json: "},
+		"no such address":   {[]string{"--listen", "192.0.2.1:1"}, "listening for nodes: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := files(t)
+			args := good(dir)
+			for _, arg := range tt.change {
+				args = append(args, strings.ReplaceAll(arg, "DIR", dir))
+			}
+			err := run(t.Context(), args, newTerminal())
+			require.Error(t, err)
+			assert.Contains(t, strings.ReplaceAll(err.Error(), dir, "DIR"), tt.want)
+			assert.NotContains(t, err.Error(), "AAECAwQF")
+			assert.NoFileExists(t, filepath.Join(dir, "nowhere"))
+		})
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		err  error
+		want string // on the terminal
+	}{
+		"help":            {[]string{"--help"}, flag.ErrHelp, "Usage:\n  joinservice --policy FILE"},
+		"nothing":         {nil, errUsage, "missing flag --measurement-salt FILE\nmissing flag --policy FILE\n"},
+		"unknown flag":    {[]string{"--accept-any"}, errUsage, "flag provided but not defined: -accept-any"},
+		"unknown release": {append(good("x"), "--compat", "3"), errUsage, `unknown compatibility profile "3", want one of: 2.24, 2.1`},
+		"argument":        {append(good("x"), "x"), errUsage, `unexpected argument "x"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			screen := newTerminal()
+			require.ErrorIs(t, run(t.Context(), tt.args, screen), tt.err)
+			assert.Contains(t, screen.String(), tt.want)
+		})
+	}
+}
+
+func TestSaltIsCreatedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "salt")
+	opts := options{salt: path, createSalt: true}
+	var screen bytes.Buffer
+	first, err := measurementSalt(opts, logging.New(&screen, 0))
+	require.NoError(t, err)
+	assert.Contains(t, screen.String(), `"msg":"Creating measurement salt","file":"`+path+`"`)
+
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode())
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, first.Bytes(), raw)
+	assert.NotEqual(t, make([]byte, keys.Size), raw)
+
+	second, err := measurementSalt(opts, zap.NewNop())
+	require.NoError(t, err)
+	assert.Equal(t, first.Bytes(), second.Bytes())
+}
