@@ -1,0 +1,85 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"disk-mapper/internal/keys"
+
+	"github.com/spf13/cobra"
+)
+
+const defaultMasterSecret = "constellation-mastersecret.json"
+
+func masterSecretCommand(files *workspace) *cobra.Command {
+	group := &cobra.Command{Use: "mastersecret", Short: "Make the secret from which all keys of a cluster derive"}
+	var file string
+	create := &cobra.Command{
+		Use:   "create",
+		Short: "Create the master secret of a new cluster",
+		Long: `Create draws the master secret of a new cluster and writes it to a file that
+only you can read. An existing file is never overwritten.
+
+All disk keys of the cluster derive from this secret. Whoever has the file can
+read the disks; whoever loses it can no longer recover the cluster.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return createMasterSecret(files.path(file), cmd.OutOrStdout())
+		},
+	}
+	create.Flags().StringVar(&file, "master-secret", defaultMasterSecret, "write the master secret to this `FILE`")
+	group.AddCommand(create)
+	return group
+}
+
+func createMasterSecret(path string, out io.Writer) error {
+	err := writeNew(path, newMasterSecret())
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("creating master secret: %s exists already and is never overwritten: if its cluster is gone, move it away yourself", path)
+	}
+	if err != nil {
+		return fmt.Errorf("creating master secret: %w", err)
+	}
+	_, err = fmt.Fprintf(out, "Your master secret was written to %s.\nKeep it safe, and keep a copy elsewhere: without it the cluster cannot be recovered.\n", path)
+	return err
+}
+
+// newMasterSecret draws a secret in the form of the operators' file.
+func newMasterSecret() []byte {
+	var key, salt [keys.Size]byte
+	_, _ = rand.Read(key[:]) // never fails, by its contract
+	_, _ = rand.Read(salt[:])
+	file, _ := json.MarshalIndent(map[string][]byte{"key": key[:], "salt": salt[:]}, "", "\t")
+	return file
+}
+
+// writeNew leaves content in a new file, on stable storage, or leaves no file.
+func writeNew(path string, content []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+func readMasterSecret(path string) (keys.MasterSecret, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return keys.MasterSecret{}, fmt.Errorf("master secret: %w", err)
+	}
+	defer clear(raw)
+	master, err := keys.ParseMasterSecret(raw)
+	if err != nil {
+		return keys.MasterSecret{}, fmt.Errorf("master secret %s: %w", path, err)
+	}
+	return master, nil
+}

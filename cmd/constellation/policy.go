@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"disk-mapper/attestation"
+	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/verify"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const defaultConfig = "constellation-conf.yaml"
+
+const howToMeasure = `a node could not be told from an impostor that wants the key.
+Say what an honest node measures, in one of these ways:
+  --measurements FILE   JSON {"measurements": {"4": {"expected": "<hex>"}, ...}}
+  --config FILE         YAML with attestation.qemuVTPM.measurements (or, up to
+                        v2.1, provider.qemu.measurements); the default is
+                        ` + defaultConfig + ` in the workspace
+Or hand the key to whatever answers, with --insecure-skip-attestation.`
+
+// trust is what the operator says about honest nodes.
+type trust struct {
+	measurements    string // file, counts before config
+	config          string // file
+	skipAttestation bool
+	binding         attestation.Binding
+}
+
+// nodes returns the policy about nodes. There is no default that accepts them
+// unseen: without expected measurements it fails and says how to give them.
+func (t trust) nodes(files workspace, notes io.Writer) (atls.Policy, error) {
+	if t.skipAttestation {
+		fmt.Fprintln(notes, "Warning: the attestation of nodes is NOT checked. Whoever answers at the endpoint gets the key of the disk that it names.")
+		return atls.AcceptAnyPeer, nil // the operator has asked for it in so many words
+	}
+	expected, err := t.expected(files)
+	if err != nil {
+		return atls.Policy{}, err
+	}
+	warn := func(text string) { fmt.Fprintln(notes, "Warning:", text) }
+	return atls.Require(verify.QEMUVTPM(expected, t.binding, warn)), nil
+}
+
+func (t trust) expected(files workspace) (verify.Policy, error) {
+	if t.measurements == "" {
+		return configPolicy(files, t.config)
+	}
+	path := files.path(t.measurements)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return verify.Policy{}, fmt.Errorf("expected measurements: %w", err)
+	}
+	policy, err := verify.ParsePolicy(raw)
+	if err != nil {
+		return verify.Policy{}, fmt.Errorf("expected measurements %s: %w", path, err)
+	}
+	return policy, nil
+}
+
+func configPolicy(files workspace, file string) (verify.Policy, error) {
+	path := files.path(file)
+	var config configFile
+	err := files.read(file, yaml.Unmarshal, &config)
+	if err == nil {
+		policy, err := config.policy()
+		if err == nil {
+			return policy, nil
+		}
+		return verify.Policy{}, refusal(fmt.Errorf("%s: %w", path, err))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return verify.Policy{}, refusal(fmt.Errorf("%w: %w", errNoMeasurements, err))
+	}
+	return verify.Policy{}, err
+}
+
+// refusal adds the ways out to an error that no correction in the file mends.
+func refusal(err error) error {
+	if errors.Is(err, errNoMeasurements) || errors.Is(err, errVariant) {
+		return fmt.Errorf("%w: %s", err, howToMeasure)
+	}
+	return err
+}
