@@ -1,0 +1,80 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"disk-mapper/attestation"
+)
+
+// options is what the command line, the environment and the kernel command line
+// say, in this order of precedence.
+type options struct {
+	platform  platform
+	variant   attestation.Variant
+	profile   attestation.Profile
+	verbosity int
+	enroll    bool
+	endpoint  string
+}
+
+const usage = `disk-mapper brings up the encrypted state disk of a confidential VM.
+
+  disk-mapper [flags]           run once per boot, in the initrd: format a new disk, or
+                                wait for the key of one that has joined a cluster
+  disk-mapper enroll [flags]    run once per life of a node, after the disk was formatted
+                                and mounted at /run/state: fetch a join ticket, measure
+                                the cluster ID, make the disk belong to the cluster
+
+What a flag does not say, the kernel command line does: constel.csp=,
+constel.attestation-variant=, constel.compat=. The environment variable
+CONSTEL_ATTESTATION_VARIANT stands between the two.
+
+Flags:
+`
+
+// parseOptions fails with flag.ErrHelp when help was asked for and printed.
+func parseOptions(args []string, getenv func(string) string, kernel string, out io.Writer) (options, error) {
+	var o options
+	if len(args) > 0 && args[0] == "enroll" {
+		o.enroll, args = true, args[1:]
+	}
+	f := flag.NewFlagSet("disk-mapper", flag.ContinueOnError)
+	f.SetOutput(out)
+	f.Usage = func() { _, _ = io.WriteString(out, usage); f.PrintDefaults() }
+	csp := f.String("csp", "", "cloud platform: "+platformNames())
+	compat := f.String("compat", "", "compatibility profile: 2.24 or 2.1 (default 2.24)")
+	f.IntVar(&o.verbosity, "v", 0, "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
+	f.StringVar(&o.endpoint, "join-endpoint", "", "enroll: HOST:PORT of a JoinService (default: asked of the platform)")
+	if err := f.Parse(args); err != nil {
+		return options{}, err
+	}
+	if f.NArg() > 0 {
+		return options{}, fmt.Errorf("unexpected argument %q: want flags, or enroll as the first word", f.Arg(0))
+	}
+	on := kernelArguments(kernel)
+	var platformErr, variantErr, profileErr error
+	o.platform, platformErr = findPlatform(cmp.Or(*csp, on["constel.csp"]))
+	o.variant, variantErr = attestation.ParseVariant(cmp.Or(getenv("CONSTEL_ATTESTATION_VARIANT"), on["constel.attestation-variant"], string(o.platform.variant)))
+	o.profile, profileErr = attestation.ParseProfile(cmp.Or(*compat, on["constel.compat"], attestation.Profile224.Name))
+	if platformErr != nil { // the variant's default depends on it
+		return options{}, platformErr
+	}
+	return o, errors.Join(variantErr, profileErr)
+}
+
+// kernelArguments are the name=value words of the kernel command line. The last
+// of several wins, as for the kernel itself.
+func kernelArguments(line string) map[string]string {
+	arguments := map[string]string{}
+	for word := range strings.FieldsSeq(line) {
+		if name, value, ok := strings.Cut(word, "="); ok {
+			arguments[name] = value
+		}
+	}
+	return arguments
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"testing"
+
+	"disk-mapper/attestation"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func env(values map[string]string) func(string) string {
+	return func(name string) string { return values[name] }
+}
+
+func TestParseOptions(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args    []string
+		env     map[string]string
+		kernel  string
+		want    func(*testing.T, options)
+		wantErr string
+	}{
+		"all from the kernel command line": {
+			kernel: "ro console=ttyS0 constel.csp=qemu constel.attestation-variant=qemu-vtpm constel.compat=2.1\n",
+			want: func(t *testing.T, o options) {
+				assert.Equal(t, "qemu", o.platform.name)
+				assert.Equal(t, attestation.Profile21, o.profile)
+				assert.Equal(t, "/dev/vda", o.platform.stateDisk[o.profile.Name])
+			},
+		},
+		"flags win": {
+			args: []string{"-csp", "QEMU", "-compat", "2.24", "-v", "-1"}, kernel: "constel.csp=other constel.compat=2.1",
+			want: func(t *testing.T, o options) {
+				assert.Equal(t, attestation.Profile224, o.profile)
+				assert.Equal(t, "/dev/vdb", o.platform.stateDisk[o.profile.Name])
+				assert.Equal(t, -1, o.verbosity)
+			},
+		},
+		"defaults": {
+			args: []string{"-csp=qemu"},
+			want: func(t *testing.T, o options) {
+				assert.Equal(t, attestation.QEMUVTPM, o.variant)
+				assert.Equal(t, attestation.Profile224, o.profile)
+			},
+		},
+		"enroll": {
+			args: []string{"enroll", "-csp=qemu", "-join-endpoint=10.42.0.1:30090"},
+			want: func(t *testing.T, o options) {
+				assert.True(t, o.enroll)
+				assert.Equal(t, "10.42.0.1:30090", o.endpoint)
+			},
+		},
+		"unknown csp":      {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
+		"no csp":           {wantErr: `unknown cloud platform "", want one of: qemu`},
+		"unknown variant":  {args: []string{"-csp=qemu"}, env: map[string]string{"CONSTEL_ATTESTATION_VARIANT": "dummy"}, wantErr: `unknown attestation variant "dummy", want one of: qemu-vtpm`},
+		"variant by case":  {args: []string{"-csp=qemu"}, kernel: "constel.attestation-variant=QEMU-VTPM", wantErr: "unknown attestation variant"},
+		"unknown profile":  {args: []string{"-csp=qemu", "-compat=3"}, wantErr: `unknown compatibility profile "3", want one of: 2.24, 2.1`},
+		"unknown flag":     {args: []string{"-nope"}, wantErr: "flag provided but not defined"},
+		"unknown argument": {args: []string{"-csp=qemu", "format"}, wantErr: `unexpected argument "format"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, err := parseOptions(tc.args, env(tc.env), tc.kernel, new(bytes.Buffer))
+			if tc.wantErr != "" {
+				require.ErrorContains(t, err, tc.wantErr)
+				return
+			}
+			require.NoError(t, err)
+			tc.want(t, o)
+		})
+	}
+}
+
+func TestHelpNamesEveryFlag(t *testing.T) {
+	var out bytes.Buffer
+	_, err := parseOptions([]string{"--help"}, env(nil), "", &out)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	for _, word := range []string{"-csp", "-v", "-compat", "enroll", "constel.csp=", "CONSTEL_ATTESTATION_VARIANT", "qemu", "2.24"} {
+		assert.Contains(t, out.String(), word)
+	}
+}
+
+func TestRunFailsOnAnUnknownPlatform(t *testing.T) {
+	var out bytes.Buffer
+	assert.Equal(t, 1, run(t.Context(), []string{"-csp=nimbus"}, env(nil), &out))
+	assert.Contains(t, out.String(), `"level":"ERROR"`)
+	assert.Contains(t, out.String(), "want one of: qemu")
+	assert.Equal(t, 0, run(t.Context(), []string{"-help"}, env(nil), &out))
+}
+
+func TestEveryPlatformHasADiskForEachProfile(t *testing.T) {
+	for _, p := range platforms {
+		for _, profile := range []attestation.Profile{attestation.Profile224, attestation.Profile21} {
+			assert.NotEmpty(t, p.stateDisk[profile.Name], "%s %s", p.name, profile.Name)
+			assert.NotZero(t, markers[profile.Name])
+		}
+		assert.NotNil(t, p.variant.OID())
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"disk-mapper/attestation/vtpm"
+	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/keys"
+	"disk-mapper/internal/logging"
+	"disk-mapper/recoveryserver"
+	"disk-mapper/rejoinclient"
+	"disk-mapper/setup"
+
+	"go.uber.org/zap"
+)
+
+// version is set by the build.
+var version = "development"
+
+const (
+	recoveryAddress = ":9999"
+	kernelLine      = "/proc/cmdline"
+)
+
+// run does what args ask for, logs one error if that fails, and returns the exit
+// status: 0 done, 1 failed, 2 wrong usage.
+func run(ctx context.Context, args []string, getenv func(string) string, out io.Writer) int {
+	kernel, err := os.ReadFile(kernelLine)
+	if err != nil {
+		kernel = nil // then flags and environment have to say it
+	}
+	o, err := parseOptions(args, getenv, string(kernel), out)
+	log := logging.New(out, o.verbosity)
+	defer func() { _ = log.Sync() }() // the console cannot be synced
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		log.Error("Invalid options", zap.Error(err))
+		return 1
+	}
+	log.Info("Starting disk-mapper", zap.String("version", version), zap.String("cloudProvider", o.platform.name),
+		zap.String("variant", string(o.variant)), zap.String("compat", o.profile.Name))
+	task := boot
+	if o.enroll {
+		task = enroll
+	}
+	if err := task(ctx, o, notifier(getenv("NOTIFY_SOCKET")), log); err != nil {
+		log.Error("Failed to prepare the state disk", zap.Error(err))
+		return 1
+	}
+	return 0
+}
+
+// boot brings the state disk up, whatever it is.
+func boot(ctx context.Context, o options, status func(string), log *zap.Logger) error {
+	d, err := openStateDisk(ctx, o.platform.stateDisk[o.profile.Name], markers[o.profile.Name])
+	if err != nil {
+		return err
+	}
+	b := setup.Boot{Disk: d, Handover: setup.Handover{Root: "/"}, Status: status, Log: log}
+	if d.Joined() { // only then does anybody attest or listen
+		tpm, err := vtpm.Open()
+		if err != nil {
+			return err
+		}
+		defer tpm.Close()
+		b.Register = register{tpm, o.profile.ClusterIDPCR}
+		b.Sources = sources(o, tpm, log)
+	} else {
+		log.Info("The state disk is new", zap.Stringer("state", d.State()), zap.Bool("zero", d.Zero()))
+	}
+	return b.Run(ctx)
+}
+
+func sources(o options, tpm *vtpm.TPM, log *zap.Logger) []setup.Source {
+	issuer := tpm.Issuer(o.profile.Binding)
+	metadata := o.platform.metadata()
+	return []setup.Source{
+		controlPlaneOnly{metadata, recoveryserver.New(recoveryAddress, issuer, log), log},
+		rejoinclient.New(cloud.Peers(metadata), issuer, log),
+	}
+}
+
+// register is the PCR of the profile.
+type register struct {
+	tpm *vtpm.TPM
+	pcr int
+}
+
+func (r register) Extend(ctx context.Context, id keys.ClusterID) error {
+	if err := r.tpm.Extend(ctx, r.pcr, id.Bytes()); err != nil {
+		return fmt.Errorf("PCR %d: %w", r.pcr, err)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"disk-mapper/disk"
+	"disk-mapper/internal/keys"
+)
+
+const (
+	mappingName = "state"
+	mappingPath = "/dev/mapper/" + mappingName
+	// saltMount is where node_state.json is looked for on the way, not where the
+	// booted system mounts the disk.
+	saltMount = "/run/disk-mapper/state"
+
+	diskTimeout = 60 * time.Second
+	diskPoll    = 100 * time.Millisecond
+)
+
+// stateDisk is the disk as setup wants it: mapped by one name.
+type stateDisk struct {
+	*disk.Device
+	marker disk.Marker
+}
+
+func openStateDisk(ctx context.Context, path string, marker disk.Marker) (*stateDisk, error) {
+	if err := awaitDevice(ctx, path); err != nil {
+		return nil, err
+	}
+	device, err := disk.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return &stateDisk{Device: device, marker: marker}, nil
+}
+
+// awaitDevice gives udev time to find the disk.
+func awaitDevice(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, diskTimeout,
+		fmt.Errorf("state disk %s did not appear within %v; block devices here: %s", path, diskTimeout, blockDevices()))
+	defer cancel()
+	poll := time.NewTicker(diskPoll)
+	defer poll.Stop()
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-poll.C:
+		}
+	}
+}
+
+func blockDevices() string {
+	found, _ := filepath.Glob("/sys/class/block/*")
+	for i, f := range found {
+		found[i] = filepath.Base(f)
+	}
+	return strings.Join(found, " ")
+}
+
+func (d *stateDisk) Joined() bool { return d.State() == disk.Joined }
+
+func (d *stateDisk) Format(ctx context.Context, key keys.DiskKey, progress func(done, total int64)) error {
+	formatted, err := d.Device.Format(ctx, key, d.marker, func(p disk.Progress) { progress(p.Done, p.Total) })
+	if err == nil {
+		d.Device = formatted
+	}
+	return err
+}
+
+func (d *stateDisk) Unlock(ctx context.Context, key keys.DiskKey) error {
+	return d.Device.Unlock(ctx, mappingName, key)
+}
+
+// Salt prefers the token: then nothing has parsed the file system yet when the
+// cluster ID is measured.
+func (d *stateDisk) Salt(context.Context) (keys.MeasurementSalt, error) {
+	if salt, ok := d.Device.Salt(); ok {
+		return salt, nil
+	}
+	salt, err := disk.ReadSalt(mappingPath, saltMount)
+	return salt, errors.Join(err, os.RemoveAll(filepath.Dir(saltMount)))
+}
+
+func (d *stateDisk) Close() error { return disk.Close(mappingName) }
