@@ -1,0 +1,71 @@
+# The only entry point: make help lists what there is. CI calls make test.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+PROTOS  := proto/recoverproto/recover.proto proto/joinproto/join.proto
+# VM tests to run, as for go test -run.
+RUN ?= .
+# Servers and VMs get a network of their own, so that no port of the machine matters.
+ISOLATED := unshare --net bash -euo pipefail -c 'ip link set lo up; exec "$$@"' --
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install the Debian packages that the other targets need
+	@image/install.sh
+
+.PHONY: demo
+demo: build image ## tell the story of one node: format, join, rejoin, recover
+	@$(ISOLATED) build/demo
+
+.PHONY: test
+test: deps ## run every test
+	@$(MAKE) --no-print-directory lint test-unit test-vm
+
+.PHONY: build
+build: deps ## build the three programs, and the demo, into build/
+	@mkdir -p build
+	go build -trimpath -ldflags '$(LDFLAGS)' -o build/disk-mapper ./cmd/disk-mapper
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/constellation ./cmd/joinservice ./image/demo
+
+.PHONY: image
+image: deps ## build the VM image (kernel and initrd) into build/image/, if its recipe changed
+	@image/build.sh
+
+.PHONY: test-unit
+test-unit: deps ## run the tests that need no VM, under the race detector
+	go test -race ./...
+
+.PHONY: test-vm
+test-vm: build image ## run the tests that boot VMs; RUN=name chooses
+	@mkdir -p build/test
+	go test -c -tags vm -o build/test/ ./internal/vmtest ./image/demo ./disk
+	@for t in build/test/*.test; do \
+	  echo "== $$t"; $(ISOLATED) "$$t" -test.v -test.timeout 40m -test.run '$(RUN)'; done
+
+.PHONY: lint
+lint: deps ## vet, staticcheck, gofmt, generated code and go.mod up to date
+	go vet ./... && go vet -tags vm ./...
+	go tool staticcheck ./... && go tool staticcheck -tags vm ./...
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted: $$(gofmt -l $$(git ls-files '*.go'))"; exit 1; }
+	go mod tidy -diff
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; $(MAKE) --no-print-directory proto PROTO_OUT="$$dir"; \
+	  for f in $$(cd "$$dir" && find . -name '*.go'); do diff -u "$$f" "$$dir/$$f" || { echo "$$f is out of date: run make proto"; exit 1; }; done
+
+PROTO_OUT ?= .
+.PHONY: proto
+proto: deps ## generate Go code from the .proto files
+	@mkdir -p build/tools
+	@go build -o build/tools/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	@protoc --plugin=build/tools/protoc-gen-go --plugin=build/tools/protoc-gen-go-grpc \
+	  --go_out=$(PROTO_OUT) --go_opt=module=disk-mapper --go-grpc_out=$(PROTO_OUT) --go-grpc_opt=module=disk-mapper $(PROTOS)
+
+.PHONY: bench
+bench: deps ## measure; the tables compare inside one run
+	go test -run '^$$' -bench . -benchtime 2s ./...

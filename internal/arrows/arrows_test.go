@@ -1,0 +1,95 @@
+// Package arrows pins who may import whom, so that a trust boundary stays a
+// package boundary.
+package arrows
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "disk-mapper/"
+
+// allowed lists what of ours each package may import. A package that is not
+// listed fails the test: decide, then list it.
+var allowed = map[string][]string{
+	"setup":                    {"internal/keys"},
+	"disk":                     {"internal/keys", "internal/exactjson"},
+	"recoveryserver":           {"proto/recoverproto", "attestation", "attestation/atls", "internal/keys"},
+	"rejoinclient":             {"proto/joinproto", "attestation", "attestation/atls", "internal/keys", "internal/cloud"},
+	"attestation":              {},
+	"attestation/atls":         {"attestation"},
+	"attestation/vtpm":         {"attestation"},
+	"attestation/verify":       {"attestation", "internal/exactjson"},
+	"internal/cloud":           {},
+	"internal/cloud/qemu":      {"internal/cloud"},
+	"internal/keys":            {},
+	"internal/exactjson":       {},
+	"internal/logging":         {},
+	"internal/joinservice":     {"proto/joinproto", "attestation", "attestation/atls", "attestation/verify", "internal/keys"},
+	"proto/joinproto":          {},
+	"proto/recoverproto":       {},
+	"cmd/disk-mapper":          {"setup", "disk", "recoveryserver", "rejoinclient", "attestation", "attestation/vtpm", "internal/cloud", "internal/cloud/qemu", "internal/keys", "internal/logging", "proto/joinproto"},
+	"cmd/constellation":        {"attestation", "attestation/atls", "attestation/verify", "internal/keys", "proto/recoverproto"},
+	"cmd/joinservice":          {"attestation", "attestation/verify", "internal/joinservice", "internal/keys", "internal/logging"},
+	"internal/vmtest":          {},
+	"internal/vmtest/cluster":  {"attestation", "internal/keys", "internal/vmtest", "internal/vmtest/metadata", "internal/cloud"},
+	"internal/arrows":          {},
+	"internal/vmtest/metadata": {"internal/cloud"},
+	"image/metadata":           {"internal/vmtest/metadata"},
+	"image/demo":               {"attestation", "internal/keys", "internal/vmtest", "internal/vmtest/cluster"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	CgoFiles   []string
+}
+
+func list(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,CgoFiles", module+"...").Output()
+	require.NoError(t, err)
+	var all []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else {
+			require.NoError(t, err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImports(t *testing.T) {
+	all := list(t)
+	require.NotEmpty(t, all)
+	for _, p := range all {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		may, listed := allowed[name]
+		assert.True(t, listed, "%s is not listed", name)
+		for _, imported := range p.Imports {
+			if ours, ok := strings.CutPrefix(imported, module); ok {
+				assert.True(t, slices.Contains(may, ours), "%s must not import %s", name, ours)
+			}
+		}
+	}
+}
+
+// The binding of libcryptsetup is cgo: whoever imports it cannot be built
+// without a C compiler.
+func TestOnlyDiskNeedsCgo(t *testing.T) {
+	for _, p := range list(t) {
+		needs := len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "github.com/martinjungblut/go-cryptsetup")
+		assert.Equal(t, p.ImportPath == module+"disk", needs, "%s", p.ImportPath)
+	}
+}
