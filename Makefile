@@ -9,8 +9,6 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 PROTOS  := proto/recoverproto/recover.proto proto/joinproto/join.proto
 # VM tests to run, as for go test -run.
 RUN ?= .
-# Servers and VMs get a network of their own, so that no port of the machine matters.
-ISOLATED := unshare --net bash -euo pipefail -c 'ip link set lo up; exec "$$@"' --
 
 .PHONY: help
 help: ## list what can be made
@@ -22,7 +20,7 @@ deps: ## install the Debian packages that the other targets need
 
 .PHONY: demo
 demo: build image ## tell the story of one node: format, join, rejoin, recover
-	@$(ISOLATED) build/demo
+	@image/isolated.sh build/demo
 
 .PHONY: test
 test: deps ## run every test
@@ -45,9 +43,9 @@ test-unit: deps ## run the tests that need no VM, under the race detector
 .PHONY: test-vm
 test-vm: build image ## run the tests that boot VMs; RUN=name chooses
 	@mkdir -p build/test
-	go test -c -tags vm -o build/test/ ./internal/vmtest ./image/demo ./disk
+	go test -c -tags vm -o build/test/ ./internal/vmtest ./internal/vmtest/cluster ./image/demo ./disk
 	@for t in build/test/*.test; do \
-	  echo "== $$t"; $(ISOLATED) "$$t" -test.v -test.timeout 40m -test.run '$(RUN)'; done
+	  echo "== $$t"; image/isolated.sh "$$t" -test.v -test.timeout 40m -test.run '$(RUN)'; done
 
 .PHONY: lint
 lint: deps ## vet, staticcheck, gofmt, generated code and go.mod up to date

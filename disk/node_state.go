@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"disk-mapper/internal/exactjson"
 	"disk-mapper/internal/keys"
@@ -72,20 +73,22 @@ func readNodeState(root string) (keys.MeasurementSalt, error) {
 	return parseNodeState(raw)
 }
 
+// openWithin opens path step by step, so that no part of it can be a symbolic
+// link. openat2 would do it in one call, but systemd's RestrictSUIDSGID= denies it.
 func openWithin(root, path string) (*os.File, error) {
-	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	at, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: root, Err: err}
 	}
-	defer unix.Close(dir)
-	fd, err := unix.Openat2(dir, path, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
-	})
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	for step := range strings.SplitSeq(path, "/") {
+		next, err := unix.Openat(at, step, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		_ = unix.Close(at)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		at = next
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return os.NewFile(uintptr(at), path), nil
 }
 
 func parseNodeState(raw []byte) (keys.MeasurementSalt, error) {

@@ -104,13 +104,19 @@ func (b Boot) openJoined(ctx context.Context) error {
 	}
 	defer pair.Wipe()
 	b.Status("Unlocking state disk")
+	start := time.Now()
 	if err := b.Disk.Unlock(ctx, pair.Disk); err != nil {
 		return err
 	}
+	unlocked := time.Now()
 	if err := b.measure(ctx, pair.Measurement); err != nil {
 		return b.orClose(err)
 	}
-	return b.orClose(b.Handover.SaveUnit(b.Disk.Path()))
+	if err := b.Handover.SaveUnit(b.Disk.Path()); err != nil {
+		return b.orClose(err)
+	}
+	b.Log.Info("State disk is ready", zap.Duration("unlock", unlocked.Sub(start)), zap.Duration("measure", time.Since(unlocked)))
+	return nil
 }
 
 // measure puts the cluster ID into the PCR. Until it has, the machine looks like

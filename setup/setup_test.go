@@ -197,6 +197,7 @@ func TestJoinedDisk(t *testing.T) {
 			assert.Equal(t, []string{
 				"INFO setupManager: Preparing existing state disk",
 				"INFO setupManager: Waiting for decryption key",
+				"INFO setupManager: State disk is ready",
 			}, messages(logs))
 		})
 	}
