@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"cmd/joinservice":          {"attestation", "attestation/verify", "internal/joinservice", "internal/keys", "internal/logging"},
 	"internal/vmtest":          {},
 	"internal/vmtest/cluster":  {"attestation", "internal/keys", "internal/vmtest", "internal/vmtest/metadata", "internal/cloud"},
+	"docs":                     {},
 	"internal/arrows":          {},
 	"internal/vmtest/metadata": {"internal/cloud"},
 	"image/metadata":           {"internal/vmtest/metadata"},
