@@ -19,7 +19,8 @@ deps: ## install the Debian packages that the other targets need
 	@image/install.sh
 
 .PHONY: demo
-demo: build image ## tell the story of one node: format, join, rejoin, recover
+demo: deps ## tell the story of one node: format, join, rejoin, recover
+	@$(MAKE) --no-print-directory -j2 build image
 	@image/isolated.sh build/demo
 
 .PHONY: test

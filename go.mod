@@ -3,19 +3,19 @@ module disk-mapper
 go 1.26.0
 
 require (
-	github.com/google/go-tpm v0.9.8
-	github.com/google/go-tpm-tools v0.4.10
-	github.com/martinjungblut/go-cryptsetup v0.0.0-20220520180014-fd0874fd07a6
-	github.com/spf13/cobra v1.10.2
-	github.com/stretchr/testify v1.12.1
-	go.uber.org/zap v1.28.0
-	go.yaml.in/yaml/v3 v3.0.5
-	golang.org/x/crypto v0.58.0
-	golang.org/x/net v0.60.0
-	golang.org/x/sync v0.24.0
-	golang.org/x/sys v0.49.0
-	google.golang.org/grpc v1.85.0
-	google.golang.org/protobuf v1.36.12
+	github.com/google/go-tpm v0.9.8 // TPM commands and structures
+	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; newer releases need a module the proxy lacks
+	github.com/martinjungblut/go-cryptsetup v0.0.0-20220520180014-fd0874fd07a6 // libcryptsetup
+	github.com/spf13/cobra v1.10.2 // the operator's command line
+	github.com/stretchr/testify v1.12.1 // tests
+	go.uber.org/zap v1.28.0 // the log contract is its JSON
+	go.yaml.in/yaml/v3 v3.0.5 // operators' configuration files
+	golang.org/x/crypto v0.58.0 // argon2id and XTS of LUKS2 keyslots
+	golang.org/x/net v0.60.0 // connection limits of servers
+	golang.org/x/sync v0.24.0 // bounded concurrency
+	golang.org/x/sys v0.49.0 // mounts, memory files, file system types
+	google.golang.org/grpc v1.85.0 // recovery and join services
+	google.golang.org/protobuf v1.36.12 // their messages
 )
 
 require (
@@ -38,6 +38,7 @@ require (
 	honnef.co/go/tools v0.8.2 // indirect
 )
 
+// The upstream release of 2022 cannot keep header and data apart.
 replace github.com/martinjungblut/go-cryptsetup => github.com/edgelesssys/go-cryptsetup v0.0.0-20250822075033-840d240dddf8
 
 tool (

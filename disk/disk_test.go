@@ -84,6 +84,15 @@ func TestOpenBlank(t *testing.T) {
 	assert.False(t, d.Zero())
 }
 
+// TestTokensAreThePublishedOnes pins the JSON that clusters read and write.
+func TestTokensAreThePublishedOnes(t *testing.T) {
+	assert.Equal(t, `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":false}`, string(MarkByToken.token(keyslot{})))
+	joined := joinedTokens(goldenSalt(t))
+	assert.Len(t, joined, 2)
+	assert.Equal(t, `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":true}`, string(joined["0"]))
+	assert.Equal(t, `{"type":"disk-mapper-salt","keyslots":[],"salt":"QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8="}`, string(joined["1"]))
+}
+
 func TestSaltComesFromTheToken(t *testing.T) {
 	h, area, _ := preparedDisk(t, MarkByToken)
 	want := salt(t)
