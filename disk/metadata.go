@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"disk-mapper/internal/exactjson"
-	"disk-mapper/internal/keys"
 )
 
 // metadata is the JSON area, with exactly the members that our headers have.
@@ -154,13 +153,4 @@ func newMetadata(k keyslot, d digest) metadata {
 func (m metadata) keyslotArea() (from, to int) {
 	from, _ = strconv.Atoi(m.Keyslots["0"].Area.Offset) // checked
 	return from, from + areaSize
-}
-
-// salt returns the salt of the cluster if this disk carries it in a token.
-func (m metadata) salt() keys.MeasurementSalt {
-	t, err := parseTokens(m)
-	if err != nil {
-		return keys.MeasurementSalt{}
-	}
-	return t.salt
 }

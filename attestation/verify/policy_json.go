@@ -6,7 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+
+	"disk-mapper/internal/exactjson"
 )
+
+// policyFile tells a list that is empty from one that is absent, which is nil.
+type policyFile struct {
+	Measurements map[int]json.RawMessage `json:"measurements"`
+	Enforced     []int                   `json:"enforcedPCRs,omitzero"` // nil in the current form
+	TrustedAKs   []string                `json:"trustedAKs,omitzero"`
+}
 
 // ParsePolicy reads a policy from JSON in one of two forms. The current one has
 // hexadecimal values, and a bare string is a value that is enforced:
@@ -21,115 +32,84 @@ import (
 // NewPolicy. It fails with ErrPolicy for anything else.
 func ParsePolicy(raw []byte) (Policy, error) {
 	var file policyFile
-	err := decodeObject(raw, members{
-		"measurements": file.keep(&file.measurements),
-		"enforcedPCRs": file.keep(&file.enforced),
-		"trustedAKs":   file.readTrustedAKs,
-	}, "measurements")
+	if err := exactjson.Unmarshal(raw, &file); err != nil {
+		return Policy{}, fmt.Errorf("%w: %w", ErrPolicy, err)
+	}
+	measurements, err := file.measurements()
 	if err != nil {
 		return Policy{}, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
-	measurements, err := file.read()
+	trustedAKs, err := file.trustedAKs()
 	if err != nil {
-		return Policy{}, fmt.Errorf("%w: %w", ErrPolicy, err)
+		return Policy{}, fmt.Errorf("%w: trustedAKs: %w", ErrPolicy, err)
 	}
-	return NewPolicy(measurements, file.trustedAKs...)
+	return NewPolicy(measurements, trustedAKs...)
 }
 
-type policyFile struct {
-	measurements json.RawMessage
-	enforced     json.RawMessage // nil in the current form
-	trustedAKs   [][sha256.Size]byte
-}
-
-func (policyFile) keep(target *json.RawMessage) func(json.RawMessage) error {
-	return func(raw json.RawMessage) error { *target = raw; return nil }
-}
-
-func (f policyFile) read() (map[int]Measurement, error) {
-	if f.enforced == nil {
-		return readMeasurements(f.measurements, readCurrent)
+func (f policyFile) measurements() (map[int]Measurement, error) {
+	read := readCurrent
+	if f.Enforced != nil {
+		read = read21
 	}
-	measurements, err := readMeasurements(f.measurements, read21)
-	if err != nil {
-		return nil, err
-	}
-	seen := map[int]bool{}
-	return measurements, eachElement(f.enforced, func(raw json.RawMessage) error {
-		var index int
-		if err := into(&index)(raw); err != nil {
-			return err
-		}
-		m, ok := measurements[index]
-		if !ok || seen[index] {
-			return fmt.Errorf("enforcedPCRs: PCR %d is listed twice or has no expected value", index)
-		}
-		seen[index] = true
-		measurements[index] = Measurement{Expected: m.Expected}
-		return nil
-	})
-}
-
-func readMeasurements(raw json.RawMessage, read func(json.RawMessage) (Measurement, error)) (map[int]Measurement, error) {
 	measurements := map[int]Measurement{}
-	err := eachMember(raw, func(name string, value json.RawMessage) error {
-		index, err := pcrIndex(name)
+	for _, index := range slices.Sorted(maps.Keys(f.Measurements)) {
+		m, err := read(f.Measurements[index])
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("measurement %d: %w", index, err)
 		}
-		measurements[index], err = read(value)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("measurements: %w", err)
+		measurements[index] = m
+	}
+	for _, index := range f.Enforced {
+		m, ok := measurements[index]
+		if !ok || !m.WarnOnly {
+			return nil, fmt.Errorf("enforcedPCRs: PCR %d is listed twice or has no expected value", index)
+		}
+		measurements[index] = Measurement{Expected: m.Expected}
 	}
 	return measurements, nil
 }
 
-func readCurrent(raw json.RawMessage) (m Measurement, err error) {
-	if raw[0] == '"' {
-		err = hexDigest(&m.Expected)(raw)
-		return m, err
+func readCurrent(raw json.RawMessage) (Measurement, error) {
+	var value struct {
+		Expected string `json:"expected"`
+		WarnOnly *bool  `json:"warnOnly,omitempty"`
 	}
-	err = decodeObject(raw, members{
-		"expected": hexDigest(&m.Expected),
-		"warnOnly": into(&m.WarnOnly),
-	}, "expected")
-	return m, err
+	into := any(&value)
+	if raw[0] == '"' {
+		into = &value.Expected
+	}
+	if err := exactjson.Unmarshal(raw, into); err != nil {
+		return Measurement{}, err
+	}
+	digest, err := hexDigest(value.Expected)
+	return Measurement{Expected: digest[:], WarnOnly: value.WarnOnly != nil && *value.WarnOnly}, err
 }
 
 // read21 leaves enforcing to the list beside the values.
 func read21(raw json.RawMessage) (Measurement, error) {
 	m := Measurement{WarnOnly: true}
-	return m, base64Bytes(&m.Expected)(raw)
+	err := exactjson.Unmarshal(raw, &m.Expected)
+	return m, err
 }
 
-func (f *policyFile) readTrustedAKs(raw json.RawMessage) error {
-	err := eachElement(raw, func(raw json.RawMessage) error {
-		var fingerprint []byte
-		if err := hexDigest(&fingerprint)(raw); err != nil {
-			return err
-		}
-		f.trustedAKs = append(f.trustedAKs, [sha256.Size]byte(fingerprint))
-		return nil
-	})
-	if err == nil && len(f.trustedAKs) == 0 {
-		return errors.New("list is empty: leave it out to trust any key")
+func (f policyFile) trustedAKs() (fingerprints [][sha256.Size]byte, err error) {
+	if f.TrustedAKs != nil && len(f.TrustedAKs) == 0 {
+		return nil, errors.New("list is empty: leave it out to trust any key")
 	}
-	return err
+	for _, text := range f.TrustedAKs {
+		fingerprint, err := hexDigest(text)
+		if err != nil {
+			return nil, err
+		}
+		fingerprints = append(fingerprints, fingerprint)
+	}
+	return fingerprints, nil
 }
 
-func hexDigest(target *[]byte) func(json.RawMessage) error {
-	return func(raw json.RawMessage) error {
-		var text string
-		if err := into(&text)(raw); err != nil {
-			return err
-		}
-		digest, err := hex.DecodeString(text)
-		if err != nil || len(digest) != sha256.Size {
-			return fmt.Errorf("want %d hexadecimal digits", 2*sha256.Size)
-		}
-		*target = digest
-		return nil
+func hexDigest(text string) ([sha256.Size]byte, error) {
+	digest, err := hex.DecodeString(text)
+	if err != nil || len(digest) != sha256.Size {
+		return [sha256.Size]byte{}, fmt.Errorf("want %d hexadecimal digits", 2*sha256.Size)
 	}
+	return [sha256.Size]byte(digest), nil
 }

@@ -91,7 +91,7 @@ func (s stubborn) Read(p []byte) (int, error)      { return copy(p, s.response),
 func TestPutOffEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		tpm := newTPM(stubborn{response: responseOf(warning(tpm2.RCRetry))}, logOf(nil))
+		tpm := New(stubborn{response: responseOf(warning(tpm2.RCRetry))}, logOf(nil))
 		_, err := tpm.ReadPCR(t.Context(), 15)
 		assert.ErrorContains(t, err, "TPM_RC_RETRY")
 		assert.LessOrEqual(t, time.Since(start), patience)
@@ -113,7 +113,7 @@ func TestStatesOfTheTPMInWords(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			tpm := newTPM(&once{stubborn{response: c.response}, false}, logOf(nil))
+			tpm := New(&once{stubborn{response: c.response}, false}, logOf(nil))
 			_, err := tpm.ReadPCR(t.Context(), 15)
 			assert.ErrorContains(t, err, c.want)
 		})

@@ -144,7 +144,7 @@ func TestAttestationKey(t *testing.T) {
 	tpm.device.raw = counter
 	issue(tpm)
 	assert.Zero(t, counter.n, "the key was opened again")
-	restarted := newTPM(counter, logOf(someLog))
+	restarted := New(counter, logOf(someLog))
 	assert.Equal(t, first.Attestation.AKPub, issue(restarted).Attestation.AKPub, "another process made another key")
 
 	require.NoError(t, tpm2.EvictControl(tpm.device, "", tpm2.HandleOwner, client.DefaultAKRSAHandle, client.DefaultAKRSAHandle))
@@ -195,7 +195,7 @@ func (s stuck) Write(command []byte) (int, error) {
 func TestACancelledCallReturnsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		raw := stuck{stubborn{response: responseOf(0x101)}, make(chan struct{}, 16), make(chan struct{})}
-		tpm := newTPM(raw, logOf(nil))
+		tpm := New(raw, logOf(nil))
 		issuer := tpm.Issuer(attestation.BindHashChain)
 		running, stopRunning := context.WithCancel(t.Context())
 		waiting, stopWaiting := context.WithCancel(t.Context())

@@ -65,7 +65,7 @@ func socketPair(t testing.TB) (ours net.Conn, theirs *os.File) {
 // onSWTPM is a TPM over startSWTPM that is checked for leaked handles.
 func onSWTPM(t testing.TB, banks string) *TPM {
 	t.Helper()
-	return checked(t, newTPM(startSWTPM(t, banks), logOf(someLog)))
+	return checked(t, New(startSWTPM(t, banks), logOf(someLog)))
 }
 
 // simulated is a TPM in this process. There is one at a time.
@@ -73,7 +73,7 @@ func simulated(t testing.TB) *TPM {
 	t.Helper()
 	sim, err := simulator.Get()
 	require.NoError(t, err)
-	return checked(t, newTPM(sim, logOf(someLog)))
+	return checked(t, New(sim, logOf(someLog)))
 }
 
 func checked(t testing.TB, tpm *TPM) *TPM {

@@ -41,10 +41,14 @@ func Open() (*TPM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the TPM: %w", err)
 	}
-	return newTPM(raw, func() ([]byte, error) { return os.ReadFile(firmwareLog) }), nil
+	return New(raw, func() ([]byte, error) { return os.ReadFile(firmwareLog) }), nil
 }
 
-func newTPM(raw io.ReadWriteCloser, eventLog func() ([]byte, error)) *TPM {
+// New returns a TPM over raw, a connection that the caller has opened and Close
+// closes: a Write sends one command, and the Reads after it give its response.
+// eventLog gives the firmware's log for each document, nil for none; while it
+// fails, no document is issued.
+func New(raw io.ReadWriteCloser, eventLog func() ([]byte, error)) *TPM {
 	return &TPM{device: &device{raw: raw}, eventLog: eventLog, turn: make(chan struct{}, 1)}
 }
 

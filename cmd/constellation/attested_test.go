@@ -4,79 +4,25 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"io"
 	"strings"
-	"sync"
 	"testing"
 
 	"disk-mapper/attestation"
+	"disk-mapper/attestation/vtpm"
 
-	"github.com/google/go-tpm-tools/client"
 	"github.com/google/go-tpm-tools/simulator"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// simulated issues genuine documents of a TPM simulator, all PCRs of which are
-// as after a reset.
-type simulated struct {
-	binding attestation.Binding
-	mu      sync.Mutex
-	ak      *client.Key
-}
-
-func startSimulator(t *testing.T) io.ReadWriter {
+// startSimulator starts a TPM all PCRs of which are as after a reset.
+func startSimulator(t *testing.T) *vtpm.TPM {
 	t.Helper()
-	tpm, err := simulator.Get()
+	simulated, err := simulator.Get()
 	require.NoError(t, err)
+	tpm := vtpm.New(simulated, func() ([]byte, error) { return nil, nil })
 	t.Cleanup(func() { require.NoError(t, tpm.Close()) })
 	return tpm
-}
-
-func newSimulated(t *testing.T, tpm io.ReadWriter, binding attestation.Binding) *simulated {
-	t.Helper()
-	ak, err := client.AttestationKeyRSA(tpm)
-	require.NoError(t, err)
-	t.Cleanup(ak.Close)
-	return &simulated{binding: binding, ak: ak}
-}
-
-func (*simulated) Variant() attestation.Variant { return attestation.QEMUVTPM }
-
-func (s *simulated) Issue(_ context.Context, userData, nonce []byte) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	qualifying, err := s.binding.QualifyingData(userData, nonce, nil)
-	if err != nil {
-		return nil, err
-	}
-	evidence, err := s.ak.Attest(client.AttestOpts{Nonce: qualifying, TCGEventLog: []byte{}, SkipTeeAttestation: true})
-	if err != nil {
-		return nil, err
-	}
-	document := attestation.Document{UserData: userData}
-	document.Attestation.AKPub = evidence.GetAkPub()
-	for _, quote := range evidence.GetQuotes() {
-		values := map[int][]byte{}
-		for index, value := range quote.GetPcrs().GetPcrs() {
-			values[int(index)] = value
-		}
-		document.Attestation.Quotes = append(document.Attestation.Quotes, attestation.Quote{
-			Quote: quote.GetQuote(), RawSig: quote.GetRawSig(),
-			PCRs: attestation.Bank{Hash: uint16(quote.GetPcrs().GetHash()), PCRs: values},
-		})
-	}
-	if s.binding == attestation.BindSigned {
-		document.UserDataSignature, err = s.ak.SignData(userData)
-	} else {
-		document.Attestation.TeeAttestation = json.RawMessage("null")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(document)
 }
 
 // TestRecoverAttestedNode runs the whole command against a genuine TPM
@@ -107,7 +53,7 @@ func TestRecoverAttestedNode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := make(chan receipt, 1)
-			address := startNode(t, newSimulated(t, tpm, tt.node), takeKey(vectors["A"].disk, got, nil))
+			address := startNode(t, tpm.Issuer(tt.node), takeKey(vectors["A"].disk, got, nil))
 			tt.files[defaultMasterSecret] = vectors["A"].file(t)
 
 			screen, err := recoverIn(t, workspaceWith(t, tt.files), hurried, append([]string{"-e", address}, strings.Fields(tt.args)...)...)

@@ -1,7 +1,7 @@
 // Package exactjson decodes JSON from untrusted places so that what Go saw is
 // all there was. encoding/json alone folds the case of member names, takes the
-// last of duplicates and stops at the first value: a document can show one
-// thing to Go and another to the next parser.
+// last of duplicates and passes over null: a document can show one thing to Go
+// and another to the next parser.
 package exactjson
 
 import (
@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -20,71 +22,122 @@ const maxDepth = 32
 
 // Unmarshal decodes raw into v like encoding/json, and fails unless raw is one
 // value of valid UTF-8 in which every member has exactly the name of a field of
-// v, occurs once, and is written as encoding v again would write it.
-func Unmarshal(raw []byte, v any) error {
+// v, occurs once, is not null, and is written as encoding v again would write
+// it. The members named in nullable, and what is in them, may be null.
+func Unmarshal(raw []byte, v any, nullable ...string) error {
 	if !utf8.Valid(raw) {
 		return errors.New("JSON is not valid UTF-8")
 	}
-	if err := checkNames(raw); err != nil {
+	if err := checkTokens(raw, nullable); err != nil {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("%.200s", err) // quotes a number or a key in full
 	}
 	again, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return compare("", tree(raw), tree(again))
+	return compare(tree(raw), tree(again))
 }
 
-// checkNames walks the tokens: no member name twice in an object, no second
-// value, bounded depth.
-func checkNames(raw []byte) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	if err := walk(d, 0); err != nil {
+// fault is what is wrong with a member.
+type fault struct {
+	path string
+	what string
+}
+
+func (f *fault) Error() string { return fmt.Sprintf("JSON member %.200q %s", f.path, f.what) }
+
+// within names the member around the place of a fault. Paths are made from
+// their end because most are never needed: a long name would be copied for each
+// of the thousands of members in it.
+func within(name string, err error) error {
+	if f, ok := errors.AsType[*fault](err); ok {
+		f.path = "/" + name + f.path
+	}
+	return err
+}
+
+// checkTokens finds what does not survive decoding: a member name that is twice
+// in an object, null, a second value, too many levels.
+func checkTokens(raw []byte, nullable []string) error {
+	w := walker{json.NewDecoder(bytes.NewReader(raw)), nullable}
+	w.UseNumber()
+	if err := w.value(0, false); err != nil {
 		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if _, err := w.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("JSON is followed by more data")
 	}
 	return nil
 }
 
-func walk(d *json.Decoder, depth int) error {
+type walker struct {
+	*json.Decoder
+	nullable []string
+}
+
+func (w walker) value(depth int, mayBeNull bool) error {
 	if depth > maxDepth {
 		return fmt.Errorf("JSON is nested deeper than %d", maxDepth)
 	}
-	token, err := d.Token()
+	token, err := w.Token()
 	if err != nil {
-		return fmt.Errorf("JSON is malformed: %w", err)
+		return malformed(err)
 	}
-	open, isDelim := token.(json.Delim)
-	if !isDelim {
+	switch token {
+	case nil:
+		if !mayBeNull {
+			return &fault{what: "is null"}
+		}
+	case json.Delim('{'):
+		return w.object(depth, mayBeNull)
+	case json.Delim('['):
+		return w.array(depth, mayBeNull)
+	}
+	return nil
+}
+
+func (w walker) object(depth int, mayBeNull bool) error {
+	seen := map[string]bool{}
+	for w.More() {
+		token, err := w.Token()
+		if err != nil {
+			return malformed(err)
+		}
+		name, _ := token.(string)
+		if seen[name] {
+			return within(name, &fault{what: "occurs twice"})
+		}
+		seen[name] = true
+		if err := w.value(depth+1, mayBeNull || slices.Contains(w.nullable, name)); err != nil {
+			return within(name, err)
+		}
+	}
+	return w.end()
+}
+
+func (w walker) array(depth int, mayBeNull bool) error {
+	for i := 0; w.More(); i++ {
+		if err := w.value(depth+1, mayBeNull); err != nil {
+			return within(strconv.Itoa(i), err)
+		}
+	}
+	return w.end()
+}
+
+// end reads the closing delimiter.
+func (w walker) end() error {
+	_, err := w.Token()
+	return malformed(err)
+}
+
+func malformed(err error) error {
+	if err == nil {
 		return nil
 	}
-	seen := map[string]bool{}
-	for d.More() {
-		if open == '{' {
-			name, err := d.Token()
-			if err != nil {
-				return fmt.Errorf("JSON is malformed: %w", err)
-			}
-			key, _ := name.(string)
-			if seen[key] {
-				return fmt.Errorf("JSON member %.64q occurs twice", key)
-			}
-			seen[key] = true
-		}
-		if err := walk(d, depth+1); err != nil {
-			return err
-		}
-	}
-	_, err = d.Token() // the closing delimiter
-	return err
+	return fmt.Errorf("JSON is malformed: %w", err)
 }
 
 func tree(raw []byte) any {
@@ -96,43 +149,48 @@ func tree(raw []byte) any {
 }
 
 // compare names the first place in which what was read and what it means differ.
-func compare(path string, found, meant any) error {
-	object, isObject := found.(map[string]any)
-	other, otherIs := meant.(map[string]any)
-	if !isObject || !otherIs {
-		if !reflect.DeepEqual(found, meant) {
-			return fmt.Errorf("JSON member %q: found %s, which reads as %s", path, brief(found), brief(meant))
+func compare(found, meant any) error {
+	switch f := found.(type) {
+	case map[string]any:
+		if m, ok := meant.(map[string]any); ok {
+			return compareObjects(f, m)
 		}
-		return nil
+	case []any:
+		if m, ok := meant.([]any); ok && len(m) == len(f) {
+			return compareArrays(f, m)
+		}
 	}
-	for _, name := range names(object, other) {
-		f, inFound := object[name]
-		m, inMeant := other[name]
-		switch {
-		case !inMeant:
-			return fmt.Errorf("JSON member %q is unknown or empty", path+"/"+name)
-		case !inFound:
-			return fmt.Errorf("JSON member %q is missing", path+"/"+name)
+	if !reflect.DeepEqual(found, meant) {
+		return &fault{what: fmt.Sprintf("is %s, which reads as %s", brief(found), brief(meant))}
+	}
+	return nil
+}
+
+func compareObjects(found, meant map[string]any) error {
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		m, known := meant[name]
+		if !known {
+			return within(name, &fault{what: "is unknown or empty"})
 		}
-		if err := compare(path+"/"+name, f, m); err != nil {
-			return err
+		if err := compare(found[name], m); err != nil {
+			return within(name, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(meant)) {
+		if _, ok := found[name]; !ok {
+			return within(name, &fault{what: "is missing"})
 		}
 	}
 	return nil
 }
 
-func names(a, b map[string]any) []string {
-	var all []string
-	for name := range a {
-		all = append(all, name)
-	}
-	for name := range b {
-		if _, ok := a[name]; !ok {
-			all = append(all, name)
+func compareArrays(found, meant []any) error {
+	for i := range found {
+		if err := compare(found[i], meant[i]); err != nil {
+			return within(strconv.Itoa(i), err)
 		}
 	}
-	slices.Sort(all)
-	return all
+	return nil
 }
 
 func brief(v any) string { return fmt.Sprintf("%.64q", fmt.Sprint(v)) }
