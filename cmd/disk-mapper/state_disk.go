@@ -43,9 +43,7 @@ func openStateDisk(ctx context.Context, path string, marker disk.Marker) (*state
 
 // awaitDevice gives udev time to find the disk.
 func awaitDevice(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, diskTimeout,
-		fmt.Errorf("state disk %s did not appear within %v; block devices here: %s", path, diskTimeout, blockDevices()))
-	defer cancel()
+	deadline := time.After(diskTimeout)
 	poll := time.NewTicker(diskPoll)
 	defer poll.Stop()
 	for {
@@ -55,6 +53,8 @@ func awaitDevice(ctx context.Context, path string) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-deadline:
+			return fmt.Errorf("state disk %s did not appear within %v; block devices here: %s", path, diskTimeout, blockDevices())
 		case <-poll.C:
 		}
 	}
