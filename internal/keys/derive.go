@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/json"
@@ -16,7 +17,7 @@ const (
 )
 
 // MasterSecret is the root of all keys of one cluster, kept by its operator.
-type MasterSecret struct{ key, salt []byte }
+type MasterSecret struct{ key, salt secret }
 
 // NewMasterSecret copies key and salt. It fails with ErrLength if either is
 // shorter than MinMasterKey or MinMasterSalt.
@@ -27,7 +28,7 @@ func NewMasterSecret(key, salt []byte) (MasterSecret, error) {
 	if len(salt) < MinMasterSalt {
 		return MasterSecret{}, fmt.Errorf("master salt: %w: %d bytes, want at least %d", ErrLength, len(salt), MinMasterSalt)
 	}
-	return MasterSecret{append([]byte(nil), key...), append([]byte(nil), salt...)}, nil
+	return MasterSecret{hide(bytes.Clone(key)), hide(bytes.Clone(salt))}, nil
 }
 
 // ParseMasterSecret reads the JSON file {"key": base64, "salt": base64} that
@@ -42,7 +43,7 @@ func ParseMasterSecret(file []byte) (MasterSecret, error) {
 }
 
 // Wipe overwrites the master secret.
-func (m MasterSecret) Wipe() { clear(m.key); clear(m.salt) }
+func (m MasterSecret) Wipe() { m.key.Wipe(); m.salt.Wipe() }
 
 // Format prints [secret] for every verb.
 func (MasterSecret) Format(f fmt.State, r rune) { secret{}.Format(f, r) }
@@ -52,13 +53,13 @@ func (m MasterSecret) DiskKey(disk DiskID) (DiskKey, error) {
 	if disk == (DiskID{}) {
 		return DiskKey{}, fmt.Errorf("deriving a disk key: %w", ErrDiskID)
 	}
-	s, err := derive(m.key, m.salt, disk.String())
+	s, err := derive(m.key.Bytes(), m.salt.Bytes(), disk.String())
 	return DiskKey{s}, err
 }
 
 // MeasurementSecret derives the cluster's measurement secret.
 func (m MasterSecret) MeasurementSecret() (MeasurementSecret, error) {
-	s, err := derive(m.key, m.salt, "measurementSecret")
+	s, err := derive(m.key.Bytes(), m.salt.Bytes(), "measurementSecret")
 	return MeasurementSecret{s}, err
 }
 
@@ -91,5 +92,5 @@ func derive(key, salt []byte, name string) (secret, error) {
 	if err != nil {
 		return secret{}, fmt.Errorf("deriving %s: %w", name, err)
 	}
-	return secret{b: (*[Size]byte)(raw)}, nil
+	return hide(raw), nil
 }

@@ -132,7 +132,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	id, err := keys.NewClusterID(pair.Measurement, salt)
 	require.NoError(t, err)
 	derived := string(id.Bytes())
-	for _, v := range []any{pair, &pair, pair.Disk, pair.Measurement, master, &master, salt, id} {
+	for _, v := range []any{struct{ hidden keys.MasterSecret }{master}, struct{ hidden keys.Pair }{pair}, pair, &pair, pair.Disk, pair.Measurement, master, &master, salt, id} {
 		asJSON, err := json.Marshal(v)
 		require.NoError(t, err)
 		for _, out := range []string{fmt.Sprintf("%v %+v %#v %s %x %q %d", v, v, v, v, v, v, v), string(asJSON)} {

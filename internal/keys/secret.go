@@ -7,6 +7,7 @@
 package keys
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -19,23 +20,30 @@ const Size = 32
 // ErrLength reports a secret that is not exactly Size bytes long.
 var ErrLength = errors.New("wrong length")
 
-// secret is 32 bytes behind a pointer: copies of the value share the bytes, so
-// that Wipe reaches them all. The zero value holds nothing.
-type secret struct{ b *[Size]byte }
+// secret is bytes behind pointers: copies of the value share the bytes, so that
+// Wipe reaches them all. The zero value holds nothing.
+type secret struct{ box *box }
+
+// box is there because fmt follows one pointer, even of an unexported field,
+// where a verb does not fit the type. It does not follow two.
+type box struct{ bytes *[]byte }
 
 func newSecret(name string, raw []byte) (secret, error) {
 	if len(raw) != Size {
 		return secret{}, fmt.Errorf("%s: %w: %d bytes, want %d", name, ErrLength, len(raw), Size)
 	}
-	return secret{b: (*[Size]byte)(append([]byte(nil), raw...))}, nil
+	return hide(bytes.Clone(raw)), nil
 }
+
+// hide owns raw.
+func hide(raw []byte) secret { return secret{&box{&raw}} }
 
 // Bytes returns the secret itself, not a copy; nil for the zero value.
 func (s secret) Bytes() []byte {
-	if s.b == nil {
+	if s.box == nil {
 		return nil
 	}
-	return s.b[:]
+	return *s.box.bytes
 }
 
 // Wipe overwrites the secret, for every copy of the value.
@@ -58,9 +66,9 @@ func NewDiskKey(raw []byte) (DiskKey, error) {
 
 // RandomDiskKey draws a key for a disk that has no cluster yet.
 func RandomDiskKey() DiskKey {
-	var k [Size]byte
-	_, _ = rand.Read(k[:]) // never fails, by its contract
-	return DiskKey{secret{b: &k}}
+	k := make([]byte, Size)
+	_, _ = rand.Read(k) // never fails, by its contract
+	return DiskKey{hide(k)}
 }
 
 // Clone returns a copy that outlives a Wipe of k.
