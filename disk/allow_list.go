@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -90,8 +91,8 @@ func (k kdf) check() error {
 	if k.Memory < 8*k.CPUs || k.Memory > maxKDFMemory {
 		return refuse("keyslot kdf memory", k.Memory, "8 KiB per cpu to "+strconv.Itoa(maxKDFMemory)+" KiB")
 	}
-	if k.Time < 1 || uint64(k.Time)*uint64(k.Memory) > maxKDFWork {
-		return refuse("keyslot kdf time", k.Time, "1 to "+strconv.Itoa(maxKDFWork/int(k.Memory))+" passes at this memory")
+	if most := min(maxKDFTime, maxKDFWork/k.Memory); k.Time < 1 || k.Time > most {
+		return refuse("keyslot kdf time", k.Time, fmt.Sprintf("1 to %d passes at this memory", most))
 	}
 	return nil
 }

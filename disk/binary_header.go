@@ -20,6 +20,9 @@ const (
 	keyslotsSize = metadataSize - headersSize
 )
 
+// maxSeqID leaves room to count on: a header's seqid grows by one with each change.
+const maxSeqID = 1 << 63
+
 const (
 	primaryMagic   = "LUKS\xba\xbe"
 	secondaryMagic = "SKUL\xba\xbe"
@@ -51,7 +54,7 @@ type header struct {
 	metadata metadata
 }
 
-// copyOf says where each of the two copies lies and how it is marked.
+// headerCopies says where each of the two copies lies and how it is marked.
 var headerCopies = []struct {
 	name   string
 	magic  string
@@ -80,7 +83,7 @@ func parseCopy(raw []byte, name, magic string, offset int) (header, error) {
 		{b.Offset == uint64(offset), "hdr_offset", b.Offset, offset},
 		{text(b.CsumAlg[:]) == checksumName, "csum_alg", text(b.CsumAlg[:]), checksumName},
 		{checksum(raw) == [32]byte(b.Csum[:32]) && isZero(b.Csum[32:]), "checksum", "another value", "the SHA-256 of the header"},
-		{b.SeqID != 0 && b.SeqID != ^uint64(0), "seqid", b.SeqID, "neither 0 nor the largest"},
+		{b.SeqID != 0 && b.SeqID < maxSeqID, "seqid", b.SeqID, "1 or more, and far from the largest"},
 		{isZero(b.Label[:]), "label", text(b.Label[:]), ""},
 		{isZero(b.Subsystem[:]), "subsystem", text(b.Subsystem[:]), ""},
 		{err == nil, "uuid", text(b.UUID[:]), "a canonical lower-case UUID"},

@@ -89,7 +89,7 @@ func (s snapshot) luks2() (*Device, error) {
 	}
 	from, to := h.metadata.keyslotArea()
 	d := &Device{state: Joined, header: h, tokens: t, area: bytes.Clone(s.head[from:to])}
-	if t.prepared {
+	if t.prepared() {
 		d.state = Prepared
 	}
 	return d, nil
@@ -114,16 +114,17 @@ func (d *Device) Salt() (salt keys.MeasurementSalt, ok bool) {
 }
 
 // Prove tries key against the keyslot, in memory: nothing is mapped or written.
-// It fails with keys.ErrWrongKey if the key does not open the disk.
-func (d *Device) Prove(ctx context.Context, key keys.DiskKey) error {
-	volumeKey, err := d.volumeKey(ctx, key)
+// It fails with keys.ErrWrongKey if the key does not open the disk. It takes what
+// the disk's KDF takes, up to some seconds, and cannot be interrupted.
+func (d *Device) Prove(key keys.DiskKey) error {
+	volumeKey, err := d.volumeKey(key)
 	clear(volumeKey)
 	return err
 }
 
-func (d *Device) volumeKey(ctx context.Context, key keys.DiskKey) ([]byte, error) {
+func (d *Device) volumeKey(key keys.DiskKey) ([]byte, error) {
 	if d.area == nil {
 		return nil, fmt.Errorf("%s is %v: it has no keyslot", d.path, d.state)
 	}
-	return openKeyslot(ctx, d.header.metadata, d.area, key)
+	return openKeyslot(d.header.metadata, d.area, key)
 }

@@ -16,10 +16,11 @@ import (
 )
 
 // preparedDisk is the metadata of a disk as Format leaves it, and its key.
-func preparedDisk(t testing.TB, marker Marker) (header, []byte, keys.DiskKey) {
+func preparedDisk(t testing.TB) (header, []byte, keys.DiskKey) {
 	t.Helper()
 	key := keys.RandomDiskKey()
-	h, area := newHeader(random(volumeKeySize), key, marker)
+	h, area, err := newHeader(random(volumeKeySize), key)
+	require.NoError(t, err)
 	return h, area, key
 }
 
@@ -44,22 +45,23 @@ func TestOpenKnowsItsOwnDisks(t *testing.T) {
 		change func(*header)
 		want   State
 	}{
-		"prepared, state token":             {func(*header) {}, Prepared},
-		"joined, no token as before v2.10":  {func(h *header) { clear(h.metadata.Tokens) }, Joined},
-		"joined, state token of v2.10":      {func(h *header) { h.metadata.Tokens["0"] = encodeToken(stateToken{stateTokenType, []string{}, true}) }, Joined},
-		"joined, enrolled by us":            {func(h *header) { h.metadata.Tokens = joinedTokens(salt(t)) }, Joined},
-		"prepared, keyslot token":           {func(h *header) { h.metadata.Tokens["0"] = MarkByKeyslot.token(h.metadata.Keyslots["0"]) }, Prepared},
-		"joined, key changed under a token": {func(h *header) { h.metadata.Tokens["0"] = MarkByKeyslot.token(keyslot{KDF: kdf{Salt: random(32)}}) }, Joined},
+		"prepared":                            {func(*header) {}, Prepared},
+		"prepared by a daemon of v2.10":       {func(h *header) { delete(h.metadata.Tokens, "2") }, Prepared},
+		"joined, no token as before v2.10":    {func(h *header) { clear(h.metadata.Tokens) }, Joined},
+		"joined, state token of v2.10":        {func(h *header) { h.metadata.Tokens["0"] = joinedTokens(salt(t))["0"] }, Joined},
+		"joined, enrolled by us":              {func(h *header) { h.metadata.Tokens = joinedTokens(salt(t)) }, Joined},
+		"joined, only the key changed (v2.2)": {func(h *header) { h.metadata.Tokens = formattedTokens(keyslot{KDF: kdf{Salt: random(32)}}) }, Joined},
+		"joined, state token removed":         {func(h *header) { delete(h.metadata.Tokens, "0") }, Joined},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, area, key := preparedDisk(t, MarkByToken)
+			h, area, key := preparedDisk(t)
 			tc.change(&h)
 			d, err := Open(t.Context(), diskFile(t, image(t, h, area)))
 			require.NoError(t, err)
 			assert.Equal(t, tc.want, d.State())
 			assert.Equal(t, h.id, d.ID())
-			assert.NoError(t, d.Prove(t.Context(), key))
-			assert.ErrorIs(t, d.Prove(t.Context(), keys.RandomDiskKey()), keys.ErrWrongKey)
+			assert.NoError(t, d.Prove(key))
+			assert.ErrorIs(t, d.Prove(keys.RandomDiskKey()), keys.ErrWrongKey)
 		})
 	}
 }
@@ -76,7 +78,7 @@ func TestOpenBlank(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, Blank, d.State())
 	assert.True(t, d.Zero())
-	assert.Error(t, d.Prove(t.Context(), keys.RandomDiskKey()), "a blank disk has no keyslot")
+	assert.Error(t, d.Prove(keys.RandomDiskKey()), "a blank disk has no keyslot")
 
 	d, err = Open(t.Context(), diskFile(t, bytes.Repeat([]byte("noise "), 1<<20)))
 	require.NoError(t, err)
@@ -86,7 +88,10 @@ func TestOpenBlank(t *testing.T) {
 
 // TestTokensAreThePublishedOnes pins the JSON that clusters read and write.
 func TestTokensAreThePublishedOnes(t *testing.T) {
-	assert.Equal(t, `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":false}`, string(MarkByToken.token(keyslot{})))
+	formatted := formattedTokens(keyslot{KDF: kdf{Salt: goldenSalt(t).Bytes()}})
+	assert.Len(t, formatted, 2)
+	assert.Equal(t, `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":false}`, string(formatted["0"]))
+	assert.Equal(t, `{"type":"disk-mapper-format","keyslots":[],"kdf_salt":"QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8="}`, string(formatted["2"]))
 	joined := joinedTokens(goldenSalt(t))
 	assert.Len(t, joined, 2)
 	assert.Equal(t, `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":true}`, string(joined["0"]))
@@ -94,7 +99,7 @@ func TestTokensAreThePublishedOnes(t *testing.T) {
 }
 
 func TestSaltComesFromTheToken(t *testing.T) {
-	h, area, _ := preparedDisk(t, MarkByToken)
+	h, area, _ := preparedDisk(t)
 	want := salt(t)
 	h.metadata.Tokens = joinedTokens(want)
 	d, err := Open(t.Context(), diskFile(t, image(t, h, area)))
@@ -107,7 +112,7 @@ func TestSaltComesFromTheToken(t *testing.T) {
 // TestLibcryptsetupOpensOurHeaders holds keyslot, digest, JSON and checksums
 // against the real library.
 func TestLibcryptsetupOpensOurHeaders(t *testing.T) {
-	h, area, key := preparedDisk(t, MarkByToken)
+	h, area, key := preparedDisk(t)
 	path := diskFile(t, image(t, h, area))
 	open := func(key keys.DiskKey) ([]byte, error) {
 		cmd := exec.Command("cryptsetup", "open", "--test-passphrase", "--key-file=-", path)
@@ -121,40 +126,8 @@ func TestLibcryptsetupOpensOurHeaders(t *testing.T) {
 	assert.Contains(t, string(out), "No key available")
 }
 
-// TestCutDuringWrite takes the power away after every block of an enrolment and
-// of a format: the disk is Prepared until the last sector makes it what it is.
-func TestCutDuringWrite(t *testing.T) {
-	h, area, key := preparedDisk(t, MarkByToken)
-	h.metadata.Tokens = joinedTokens(salt(t))
-	after := image(t, h, area)
-	old, oldArea, _ := preparedDisk(t, MarkByToken)
-	now := image(t, old, oldArea)
-
-	mark := make([]byte, binarySize)
-	copy(mark, interrupted)
-	copy(now, mark)
-	for at := binarySize; at < len(after); at += 512 {
-		if bytes.Equal(now[at:at+512], after[at:at+512]) {
-			continue // nothing is written here
-		}
-		s := snapshot{head: append(bytes.Clone(now), make([]byte, superblockSize)...), tail: make([]byte, 4096), size: minSize}
-		d, err := s.verdict()
-		require.NoError(t, err, "cut at byte %d", at)
-		require.Equal(t, Prepared, d.State(), "cut at byte %d", at)
-		copy(now[at:at+512], after[at:at+512])
-		if at > headersSize+8192 {
-			copy(now[at:], after[at:]) // the rest of the keyslot area is alike
-		}
-	}
-	assert.Equal(t, mark[512:], after[512:binarySize], "the last write differs from the mark in one sector only")
-	d, err := Open(t.Context(), diskFile(t, after))
-	require.NoError(t, err)
-	assert.Equal(t, Joined, d.State())
-	assert.NoError(t, d.Prove(t.Context(), key))
-}
-
 func TestEnroll(t *testing.T) {
-	h, area, key := preparedDisk(t, MarkByToken)
+	h, area, key := preparedDisk(t)
 	path := diskFile(t, image(t, h, area))
 	d, err := Open(t.Context(), path)
 	require.NoError(t, err)
@@ -162,20 +135,22 @@ func TestEnroll(t *testing.T) {
 
 	before, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.ErrorIs(t, d.Enroll(t.Context(), final, final, wantSalt), keys.ErrWrongKey)
+	require.ErrorIs(t, d.Enroll(final, final, wantSalt), keys.ErrWrongKey)
 	after, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(before, after), "a failed enrolment writes nothing")
 
-	require.NoError(t, d.Enroll(t.Context(), key, final, wantSalt))
+	require.ErrorIs(t, d.Enroll(key, keys.DiskKey{}, wantSalt), keys.ErrLength, "an empty passphrase opens for everybody")
+	require.ErrorIs(t, d.Enroll(key, final, keys.MeasurementSalt{}), keys.ErrLength)
+	require.NoError(t, d.Enroll(key, final, wantSalt))
 	joined, err := Open(t.Context(), path)
 	require.NoError(t, err)
 	assert.Equal(t, Joined, joined.State())
 	assert.Equal(t, d.ID(), joined.ID())
-	assert.NoError(t, joined.Prove(t.Context(), final))
-	assert.ErrorIs(t, joined.Prove(t.Context(), key), keys.ErrWrongKey)
-	assert.Error(t, joined.Enroll(t.Context(), final, key, wantSalt), "joined once")
-	_, err = joined.Format(t.Context(), key, MarkByToken, nil)
+	assert.NoError(t, joined.Prove(final))
+	assert.ErrorIs(t, joined.Prove(key), keys.ErrWrongKey)
+	assert.Error(t, joined.Enroll(final, key, wantSalt), "joined once")
+	_, err = joined.Format(t.Context(), key, nil)
 	assert.ErrorContains(t, err, "refusing to format")
 }
 
@@ -185,6 +160,7 @@ func TestOpenRefuses(t *testing.T) {
 	type disk struct {
 		h     header
 		bytes func([]byte)
+		atEnd map[int]string // distance from the end
 	}
 	meta := func(change func(*metadata)) func(*disk) { return func(d *disk) { change(&d.h.metadata) } }
 	slot := func(change func(*keyslot)) func(*disk) {
@@ -240,6 +216,7 @@ func TestOpenRefuses(t *testing.T) {
 		"pbkdf2":                 {slot(func(k *keyslot) { k.KDF = kdf{Type: "pbkdf2", Hash: "sha256", Iterations: 1, Salt: k.KDF.Salt} }), "kdf type"},
 		"argon2i":                {slot(func(k *keyslot) { k.KDF.Type = "argon2i" }), "kdf type"},
 		"passes without end":     {slot(func(k *keyslot) { k.KDF.Time = 1<<31 - 1 }), "kdf time"},
+		"passes at no memory":    {slot(func(k *keyslot) { k.KDF.Time = 4097 }), "kdf time"},
 		"memory without end":     {slot(func(k *keyslot) { k.KDF.Memory = 4 << 20 }), "kdf memory"},
 		"cpus without end":       {slot(func(k *keyslot) { k.KDF.CPUs = 1<<31 - 1 }), "kdf cpus"},
 		"digest rounds":          {dig(func(d *digest) { d.Iterations = 1<<31 - 1 }), "digest iterations"},
@@ -250,7 +227,8 @@ func TestOpenRefuses(t *testing.T) {
 		"token without the bool": {tok("0", `{"type":"constellation-state-disk","keyslots":[]}`), "token 0"},
 		"token with keyslots":    {tok("0", `{"type":"constellation-state-disk","keyslots":["0"],"diskIsInitialized":false}`), "token 0"},
 		"token with more":        {tok("0", `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":false,"x":1}`), "token 0"},
-		"third token":            {tok("2", `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":false}`), "token 2"},
+		"format token malformed": {tok("2", `{"type":"disk-mapper-format","keyslots":[]}`), "token 2"},
+		"unknown token":          {tok("3", `{"type":"constellation-state-disk","keyslots":[],"diskIsInitialized":false}`), "token 3"},
 		"short salt":             {tok("1", `{"type":"disk-mapper-salt","keyslots":[],"salt":"AAAA"}`), "token 1"},
 		"seqid":                  {func(d *disk) { d.h.seqID = ^uint64(0) }, "seqid"},
 		"checksum":               {put(checksumOffset, "x"), "primary header checksum"},
@@ -263,10 +241,12 @@ func TestOpenRefuses(t *testing.T) {
 		"BitLocker":              {blank(3, "-FVE-FS-"), "signature"},
 		"partition table":        {blank(510, "\x55\xaa"), "signature"},
 		"ext4":                   {blank(1080, "\x53\xef"), "signature"},
+		"header wiped":           {raw(func(b []byte) { clear(b[:metadataSize]); copy(b[metadataSize:], "integrt\x00") }), "signature"},
+		"RAID at the end":        {func(d *disk) { d.atEnd = map[int]string{8192: "\xfc\x4e\x2b\xa9"} }, "signature"},
 		"header far away":        {blank(0x400000, secondaryMagic), "signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, area, _ := preparedDisk(t, MarkByToken)
+			h, area, _ := preparedDisk(t)
 			d := disk{h: h, bytes: func([]byte) {}}
 			tc.change(&d)
 			content := image(t, h, area) // with the keyslot area where it was
@@ -275,7 +255,12 @@ func TestOpenRefuses(t *testing.T) {
 				require.NoError(t, err)
 				copy(content[c.offset:], raw)
 			}
+			content = append(content, make([]byte, minSize-len(content))...)
 			d.bytes(content)
+			for distance, magic := range d.atEnd {
+				clear(content)
+				copy(content[len(content)-distance:], magic)
+			}
 			path := diskFile(t, content)
 			before, err := os.ReadFile(path)
 			require.NoError(t, err)
@@ -304,12 +289,12 @@ func TestOpenRefusesSmallAndUnreadableDisks(t *testing.T) {
 }
 
 func FuzzVerdict(f *testing.F) {
-	h, area, _ := preparedDisk(f, MarkByToken)
+	h, area, _ := preparedDisk(f)
 	raw := image(f, h, area)
 	f.Add(raw[:headersSize])
 	f.Add(make([]byte, headersSize))
 	f.Fuzz(func(t *testing.T, headers []byte) {
-		s := snapshot{head: make([]byte, metadataSize+superblockSize), tail: make([]byte, 4096), size: minSize}
+		s := snapshot{head: make([]byte, metadataSize+superblockSize), tail: make([]byte, tailSize), size: minSize}
 		copy(s.head, headers)
 		for _, c := range headerCopies { // let mutations get past the checksum
 			sum := checksum(s.head[c.offset:])

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"context"
 	"crypto/aes"
 	"crypto/pbkdf2"
 	"crypto/rand"
@@ -27,35 +26,29 @@ const (
 
 // openKeyslot recovers the volume key with key, as LUKS2 specifies it: argon2id,
 // AES-XTS over the area, anti-forensic merge, digest. It fails with
-// keys.ErrWrongKey if the digest does not match, and when ctx ends first.
-func openKeyslot(ctx context.Context, m metadata, area []byte, key keys.DiskKey) ([]byte, error) {
-	opened := make(chan []byte, 1)
-	go func() { // argon2 cannot be interrupted; its result is dropped, then collected
-		opened <- candidateVolumeKey(m.Keyslots["0"].KDF, area, key.Clone())
-	}()
-	var volumeKey []byte
-	select {
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case volumeKey = <-opened:
-	}
+// keys.ErrWrongKey if the digest does not match.
+func openKeyslot(m metadata, area []byte, key keys.DiskKey) ([]byte, error) {
+	volumeKey := candidateVolumeKey(m.Keyslots["0"].KDF, area, key)
 	d := m.Digests["0"]
-	if subtle.ConstantTimeCompare(digestOf(volumeKey, d.Salt, d.Iterations), d.Digest) != 1 {
+	sum, err := digestOf(volumeKey, d.Salt, d.Iterations)
+	if err == nil && subtle.ConstantTimeCompare(sum, d.Digest) != 1 {
+		err = keys.ErrWrongKey
+	}
+	if err != nil {
 		clear(volumeKey)
-		return nil, keys.ErrWrongKey
+		return nil, err
 	}
 	return volumeKey, nil
 }
 
 func candidateVolumeKey(k kdf, area []byte, key keys.DiskKey) []byte {
-	defer key.Wipe()
 	split := make([]byte, areaSize)
+	defer clear(split)
 	cipher := areaCipher(k, key)
 	for sector := range areaSize / 512 {
 		at := sector * 512
 		cipher.Decrypt(split[at:at+512], area[at:at+512], uint64(sector))
 	}
-	defer clear(split)
 	return afMerge(split[:volumeKeySize*afStripes])
 }
 
@@ -88,20 +81,21 @@ func areaCipher(k kdf, key keys.DiskKey) *xts.Cipher {
 }
 
 // newDigest is what a volume key is recognised by.
-func newDigest(volumeKey []byte) digest {
+func newDigest(volumeKey []byte) (digest, error) {
 	salt := random(saltSize)
+	sum, err := digestOf(volumeKey, salt, minDigestRounds)
 	return digest{
 		Type: "pbkdf2", Keyslots: []string{"0"}, Segments: []string{"0"}, Hash: "sha256",
-		Iterations: minDigestRounds, Salt: salt, Digest: digestOf(volumeKey, salt, minDigestRounds),
-	}
+		Iterations: minDigestRounds, Salt: salt, Digest: sum,
+	}, err
 }
 
-func digestOf(volumeKey, salt []byte, rounds uint32) []byte {
+func digestOf(volumeKey, salt []byte, rounds uint32) ([]byte, error) {
 	sum, err := pbkdf2.Key(sha256.New, string(volumeKey), salt, int(rounds), digestSize)
 	if err != nil {
-		return nil // equals no digest
+		return nil, fmt.Errorf("computing the digest of the volume key: %w", err)
 	}
-	return sum
+	return sum, nil
 }
 
 // afSplit is LUKS' anti-forensic splitter: stripes random but for the last,

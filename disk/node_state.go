@@ -41,7 +41,8 @@ func ReadSalt(mapping, dir string) (salt keys.MeasurementSalt, err error) {
 		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: %w", err)
 	}
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount(mapping, dir, "ext4", flags, ""); err != nil {
+	// noload: the journal is not replayed, because whoever wrote it may be hostile.
+	if err := unix.Mount(mapping, dir, "ext4", flags, "noload"); err != nil {
 		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: mounting %s as ext4: %w", mapping, err)
 	}
 	salt, readErr := readNodeState(dir)

@@ -16,11 +16,13 @@ const readTimeout = 60 * time.Second
 // superblockSize is the dm-integrity superblock at the start of the data segment.
 const superblockSize = 4096
 
+const tailSize = 64 << 10
+
 // snapshot is the disk's metadata, read once: whatever the disk answers later
 // cannot change the verdict.
 type snapshot struct {
 	head []byte // the first 16 MiB and the superblock, or the whole of a smaller disk
-	tail []byte // the last 4 KiB, where GPT and RAID keep their second copy
+	tail []byte // the last 64 KiB, where GPT and RAID keep their second copy
 	size int64
 }
 
@@ -57,7 +59,7 @@ func readMetadata(path string) (snapshot, error) {
 	if err != nil {
 		return snapshot{}, fmt.Errorf("measuring %s: %w", path, err)
 	}
-	s := snapshot{size: size, head: make([]byte, min(size, metadataSize+superblockSize)), tail: make([]byte, min(size, 4096))}
+	s := snapshot{size: size, head: make([]byte, min(size, metadataSize+superblockSize)), tail: make([]byte, min(size, tailSize))}
 	_, headErr := f.ReadAt(s.head, 0)
 	_, tailErr := f.ReadAt(s.tail, size-int64(len(s.tail)))
 	if err := errors.Join(headErr, tailErr); err != nil {

@@ -10,28 +10,29 @@ import (
 
 // Token numbers are fixed: the state token at 0 is a published format.
 const (
-	stateTokenID = "0"
-	saltTokenID  = "1"
+	stateTokenID  = "0"
+	saltTokenID   = "1"
+	formatTokenID = "2"
 )
 
 const (
-	stateTokenType    = "constellation-state-disk"
-	preparedTokenType = "disk-mapper-prepared"
-	saltTokenType     = "disk-mapper-salt"
+	stateTokenType  = "constellation-state-disk"
+	saltTokenType   = "disk-mapper-salt"
+	formatTokenType = "disk-mapper-format"
 )
 
-// stateToken says whether the disk has joined a cluster. Clusters from v2.10 on
-// write it.
+// stateToken says whether the disk has joined a cluster. Bootstrappers from
+// v2.10 on set it.
 type stateToken struct {
 	Type        string   `json:"type"`
 	Keyslots    []string `json:"keyslots"`
 	Initialized bool     `json:"diskIsInitialized"`
 }
 
-// preparedToken is for clusters before v2.10, whose nodes join without changing
-// any token: the disk is Prepared as long as its keyslot is the one made at
-// format, recognised by its salt.
-type preparedToken struct {
+// formatToken names the keyslot that the disk was formatted with, by its salt.
+// Bootstrappers before v2.10 join without touching the state token, but they
+// cannot change the key without a new salt.
+type formatToken struct {
 	Type     string   `json:"type"`
 	Keyslots []string `json:"keyslots"`
 	KDFSalt  []byte   `json:"kdf_salt"`
@@ -47,21 +48,27 @@ type saltToken struct {
 
 // tokens is what all tokens of a header say together.
 type tokens struct {
-	prepared bool
-	salt     keys.MeasurementSalt
+	uninitialized bool // by the state token
+	rekeyed       bool // since the format
+	salt          keys.MeasurementSalt
 }
 
-// parseTokens accepts no token at all (clusters before v2.10), or the state or
-// prepared token at 0 and perhaps our salt token at 1.
+// prepared is for disks that nothing has joined since they were formatted. A
+// disk without a state token has joined a cluster before v2.10.
+func (t tokens) prepared() bool { return t.uninitialized && !t.rekeyed }
+
+// parseTokens accepts the tokens that a state disk can have, each at its number.
 func parseTokens(m metadata) (tokens, error) {
 	var t tokens
 	for id, raw := range m.Tokens {
 		var err error
 		switch id {
 		case stateTokenID:
-			t.prepared, err = parsePrepared(raw, m.Keyslots["0"])
+			t.uninitialized, err = parseState(raw)
 		case saltTokenID:
 			t.salt, err = parseSalt(raw)
+		case formatTokenID:
+			t.rekeyed, err = parseFormat(raw, m.Keyslots["0"])
 		default:
 			return tokens{}, refuse("token "+id, "a token", "none with this number")
 		}
@@ -72,25 +79,12 @@ func parseTokens(m metadata) (tokens, error) {
 	return t, nil
 }
 
-func parsePrepared(raw []byte, k keyslot) (bool, error) {
-	if bytes.Contains(raw, []byte(preparedTokenType)) {
-		var p preparedToken
-		if err := exactjson.Unmarshal(raw, &p); err != nil {
-			return false, err
-		}
-		if p.Type != preparedTokenType || p.Keyslots == nil || len(p.Keyslots) != 0 || len(p.KDFSalt) != saltSize {
-			return false, refuse("prepared token", p.Type, preparedTokenType)
-		}
-		return bytes.Equal(p.KDFSalt, k.KDF.Salt), nil
-	}
+func parseState(raw []byte) (uninitialized bool, err error) {
 	var s stateToken
 	if err := exactjson.Unmarshal(raw, &s); err != nil {
 		return false, err
 	}
-	if s.Type != stateTokenType || s.Keyslots == nil || len(s.Keyslots) != 0 {
-		return false, refuse("state token", s.Type, stateTokenType)
-	}
-	return !s.Initialized, nil
+	return !s.Initialized, checkToken(s.Type, stateTokenType, s.Keyslots)
 }
 
 func parseSalt(raw []byte) (keys.MeasurementSalt, error) {
@@ -98,28 +92,38 @@ func parseSalt(raw []byte) (keys.MeasurementSalt, error) {
 	if err := exactjson.Unmarshal(raw, &s); err != nil {
 		return keys.MeasurementSalt{}, err
 	}
-	if s.Type != saltTokenType || s.Keyslots == nil || len(s.Keyslots) != 0 {
-		return keys.MeasurementSalt{}, refuse("salt token", s.Type, saltTokenType)
+	if err := checkToken(s.Type, saltTokenType, s.Keyslots); err != nil {
+		return keys.MeasurementSalt{}, err
 	}
 	return keys.NewMeasurementSalt(s.Salt)
 }
 
-// Marker says how a disk that we format shows that it has not joined yet.
-type Marker int
-
-const (
-	// MarkByToken writes the state token, which the cluster's bootstrapper sets
-	// when the node has joined (v2.10 and later).
-	MarkByToken Marker = iota + 1
-	// MarkByKeyslot is for bootstrappers that only change the key.
-	MarkByKeyslot
-)
-
-func (m Marker) token(k keyslot) json.RawMessage {
-	if m == MarkByKeyslot {
-		return encodeToken(preparedToken{preparedTokenType, []string{}, k.KDF.Salt})
+func parseFormat(raw []byte, k keyslot) (rekeyed bool, err error) {
+	var f formatToken
+	if err := exactjson.Unmarshal(raw, &f); err != nil {
+		return false, err
 	}
-	return encodeToken(stateToken{stateTokenType, []string{}, false})
+	return !bytes.Equal(f.KDFSalt, k.KDF.Salt), checkToken(f.Type, formatTokenType, f.Keyslots)
+}
+
+// checkToken: the type decides what a token means, and none of ours is for
+// unlocking a keyslot.
+func checkToken(found, want string, keyslots []string) error {
+	if found != want {
+		return refuse("type", found, want)
+	}
+	if len(keyslots) != 0 {
+		return refuse("keyslots", len(keyslots), 0)
+	}
+	return nil
+}
+
+// formattedTokens are the tokens of a disk that was just formatted.
+func formattedTokens(k keyslot) map[string]json.RawMessage {
+	return map[string]json.RawMessage{
+		stateTokenID:  encodeToken(stateToken{stateTokenType, []string{}, false}),
+		formatTokenID: encodeToken(formatToken{formatTokenType, []string{}, k.KDF.Salt}),
+	}
 }
 
 // joinedTokens are the tokens of a disk that we enrolled.

@@ -1,9 +1,17 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 )
+
+// storage is what the metadata is written to: a block device.
+type storage interface {
+	io.WriterAt
+	Sync() error
+}
 
 // image is the metadata of a disk, 16 MiB, as it is to be.
 func (h header) image(area []byte) ([]byte, error) {
@@ -20,36 +28,48 @@ func (h header) image(area []byte) ([]byte, error) {
 	return image, nil
 }
 
-// markInterrupted makes the disk Prepared with one write of one sector: until
-// the next first sector is written, a power cut leads to a new format.
-func markInterrupted(path string) error {
-	sector := make([]byte, binarySize)
-	copy(sector, interrupted)
-	return writeSynced(path, sector, 0)
-}
-
-// writeImage replaces the metadata of a disk that is marked as interrupted: all
-// but the first sector, then, when that is safe on the disk, the first sector.
-// Of the 4096 bytes only the first 512 differ from the mark, so that the last
-// write is atomic on any disk.
-func writeImage(path string, image []byte) error {
-	if err := writeSynced(path, image[binarySize:], binarySize); err != nil {
-		return err
-	}
-	return writeSynced(path, image[:binarySize], 0)
-}
-
-func writeSynced(path string, b []byte, offset int64) error {
+// onStorage opens the disk for a change of its metadata.
+func onStorage(path string, change func(storage) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, offset); err != nil {
-		return fmt.Errorf("writing the metadata of %s: %w", path, err)
+	if err := errors.Join(change(f), f.Close()); err != nil {
+		return fmt.Errorf("writing the metadata: %w", err)
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("writing the metadata of %s: %w", path, err)
+	return nil
+}
+
+// markInterrupted makes the disk Prepared with one write of one sector: until
+// the next first sector is written, a power cut leads to a new format.
+func markInterrupted(s storage) error {
+	sector := make([]byte, binarySize)
+	copy(sector, interrupted)
+	return writeSynced(s, sector, 0)
+}
+
+// writeImage replaces the metadata of a disk that is marked as interrupted: all
+// but the first sector, then, when that is safe on the disk, the first sector.
+// Of its 4096 bytes only the first 512 differ from the mark, so that the last
+// write is atomic on any disk.
+func writeImage(s storage, image []byte) error {
+	if err := writeSynced(s, image[binarySize:], binarySize); err != nil {
+		return err
 	}
-	return f.Close()
+	return writeSynced(s, image[:binarySize], 0)
+}
+
+// replaceImage goes from one header to the next.
+func replaceImage(s storage, image []byte) error {
+	if err := markInterrupted(s); err != nil {
+		return err
+	}
+	return writeImage(s, image)
+}
+
+func writeSynced(s storage, b []byte, offset int64) error {
+	if _, err := s.WriteAt(b, offset); err != nil {
+		return err
+	}
+	return s.Sync()
 }

@@ -82,19 +82,29 @@ func inMemory(dir string) error {
 // SaveUnit writes the unit by which systemd knows the mapping, and its links.
 func (h Handover) SaveUnit(diskPath string) error {
 	dir := filepath.Join(h.Root, unitDir)
-	for _, wantedBy := range []string{"dev-mapper-state.device.requires", "cryptsetup.target.requires"} {
-		if err := os.MkdirAll(filepath.Join(dir, wantedBy), 0o755); err != nil {
-			return fmt.Errorf("handing the state disk over to systemd: %w", err)
-		}
-		err := os.Symlink("../"+unitName, filepath.Join(dir, wantedBy, unitName))
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("handing the state disk over to systemd: %w", err)
-		}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("handing the state disk over to systemd: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, unitName), []byte(unit(diskPath)), 0o444); err != nil {
 		return fmt.Errorf("handing the state disk over to systemd: %w", err)
 	}
+	for _, wants := range []string{"dev-mapper-state.device.requires", "cryptsetup.target.requires"} {
+		if err := linkUnit(filepath.Join(dir, wants)); err != nil {
+			return fmt.Errorf("handing the state disk over to systemd: %w", err)
+		}
+	}
 	return nil
+}
+
+func linkUnit(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	err := os.Symlink("../"+unitName, filepath.Join(dir, unitName))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // unit binds to the device unit of the disk: its path with dashes for slashes.

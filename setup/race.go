@@ -22,6 +22,7 @@ var errNoSource = errors.New("no source of keys is left: neither recovery server
 func (b Boot) firstProven(ctx context.Context) (keys.Pair, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	jury := newJury(b.Disk)
+	ended := make(chan struct{}, len(b.Sources))
 	var sources sync.WaitGroup
 	defer sources.Wait() // nothing outlives the call
 	defer cancel()       // runs first
@@ -30,32 +31,38 @@ func (b Boot) firstProven(ctx context.Context) (keys.Pair, error) {
 			if err := source.Offer(ctx, b.Disk.ID(), jury.prove); err != nil && ctx.Err() == nil {
 				b.Log.Error("Key source failed", zap.Error(err))
 			}
+			ended <- struct{}{}
 		})
 	}
-	exhausted := make(chan struct{})
-	go func() { sources.Wait(); close(exhausted) }()
-	return b.await(ctx, jury, exhausted)
+	return b.await(ctx, jury, ended)
 }
 
 // await returns the verdict and prints the beacon until there is one.
-func (b Boot) await(ctx context.Context, jury *jury, exhausted <-chan struct{}) (keys.Pair, error) {
+func (b Boot) await(ctx context.Context, jury *jury, ended <-chan struct{}) (keys.Pair, error) {
 	start := time.Now()
 	beacon := time.NewTicker(beaconInterval)
 	defer beacon.Stop()
 	b.Status("Waiting for decryption key")
-	for {
-		b.Log.Info("Waiting for decryption key",
-			zap.Stringer("uuid", b.Disk.ID()), zap.Int("waitedSeconds", int(time.Since(start).Seconds())), zap.Int("refusedKeys", jury.refused()))
+	b.logWaiting(start, jury)
+	for left := len(b.Sources); ; {
 		select {
 		case pair := <-jury.won:
 			return pair, nil
 		case <-ctx.Done():
 			return keys.Pair{}, context.Cause(ctx)
-		case <-exhausted:
-			return jury.last()
 		case <-beacon.C:
+			b.logWaiting(start, jury)
+		case <-ended:
+			if left--; left == 0 {
+				return jury.last()
+			}
 		}
 	}
+}
+
+func (b Boot) logWaiting(start time.Time, jury *jury) {
+	b.Log.Info("Waiting for decryption key", zap.Stringer("uuid", b.Disk.ID()),
+		zap.Int("waitedSeconds", int(time.Since(start).Seconds())), zap.Int("refusedKeys", jury.refused()))
 }
 
 // jury proves candidates, one at a time, until one has won.
@@ -75,35 +82,54 @@ func newJury(disk Disk) *jury {
 }
 
 // prove is the keys.Prove that sources get. One at a time, because a proof costs
-// what the disk's KDF costs, and anybody may send candidates.
+// what the disk's KDF costs, and anybody may send candidates. A proof cannot be
+// interrupted: when ctx ends, it goes on and keeps its turn, so that impatient
+// senders do not make proofs pile up. It counts all the same.
 func (j *jury) prove(ctx context.Context, candidate keys.Pair) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-j.turn:
+	}
+	own, verdict := candidate.Clone(), make(chan error, 1)
+	go func() { // not awaited if ctx ends: it ends by itself, within seconds
 		defer func() { j.turn <- struct{}{} }()
+		verdict <- j.judge(own)
+	}()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case err := <-verdict:
+		return err
 	}
-	if j.over() {
-		return keys.ErrDecided
+}
+
+// judge owns the candidate.
+func (j *jury) judge(candidate keys.Pair) error {
+	err := keys.ErrDecided
+	if !j.over() {
+		err = j.try(candidate)
 	}
+	if err != nil {
+		candidate.Wipe()
+		return err
+	}
+	j.won <- candidate // never blocks: only one candidate wins
+	return nil
+}
+
+func (j *jury) try(candidate keys.Pair) error {
 	if candidate.Disk.Bytes() == nil || candidate.Measurement.Bytes() == nil {
 		return keys.ErrLength
 	}
-	err := j.disk.Prove(ctx, candidate.Disk)
-	j.note(err)
-	if err == nil {
-		j.won <- candidate.Clone() // never blocks: only one candidate wins
-	}
-	return err
-}
-
-func (j *jury) note(err error) {
+	err := j.disk.Prove(candidate.Disk)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.decided = j.decided || err == nil
+	j.decided = err == nil
 	if errors.Is(err, keys.ErrWrongKey) {
 		j.wrong++
 	}
+	return err
 }
 
 func (j *jury) over() bool {

@@ -27,8 +27,9 @@ type Disk interface {
 	Joined() bool
 	// Format makes a new disk under key; progress counts bytes.
 	Format(ctx context.Context, key keys.DiskKey, progress func(done, total int64)) error
-	// Prove fails with keys.ErrWrongKey if key does not open the disk.
-	Prove(ctx context.Context, key keys.DiskKey) error
+	// Prove fails with keys.ErrWrongKey if key does not open the disk. It takes up
+	// to some seconds.
+	Prove(key keys.DiskKey) error
 	Unlock(ctx context.Context, key keys.DiskKey) error
 	// Salt needs the disk unlocked unless the header carries it.
 	Salt(ctx context.Context) (keys.MeasurementSalt, error)
@@ -95,7 +96,7 @@ func (b Boot) mapNew(ctx context.Context, key keys.DiskKey) error {
 	return b.orClose(b.Handover.SaveUnit(b.Disk.Path()))
 }
 
-// openJoined waits for the key. Nothing is written to the disk.
+// openJoined waits for the key. No metadata of the disk is written.
 func (b Boot) openJoined(ctx context.Context) error {
 	b.Log.Info("Preparing existing state disk", zap.String("device", b.Disk.Path()), zap.Stringer("uuid", b.Disk.ID()))
 	pair, err := b.firstProven(ctx)

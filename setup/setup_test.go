@@ -23,11 +23,12 @@ var errBroken = errors.New("broken")
 
 // world is a node whose parts write down what is asked of them.
 type world struct {
-	joined bool
-	key    keys.DiskKey // opens the disk
-	fail   string       // the step that fails
-	steps  []string
-	salt   keys.MeasurementSalt
+	joined  bool
+	key     keys.DiskKey // opens the disk
+	fail    string       // the step that fails
+	steps   []string
+	salt    keys.MeasurementSalt
+	proving chan struct{} // if set, hands over at the begin and the end of a proof
 }
 
 func (w *world) step(name string) error {
@@ -47,7 +48,11 @@ func (w *world) Format(_ context.Context, key keys.DiskKey, progress func(done, 
 	return w.step("format")
 }
 
-func (w *world) Prove(_ context.Context, key keys.DiskKey) error {
+func (w *world) Prove(key keys.DiskKey) error {
+	if w.proving != nil {
+		w.proving <- struct{}{}
+		<-w.proving
+	}
 	if w.fail == "prove" {
 		return errBroken
 	}
@@ -122,9 +127,14 @@ func newBoot(t *testing.T, w *world, sources ...Source) (Boot, *observer.Observe
 	}, logs
 }
 
+// messages are the lines of the console with the names of their fields: a contract.
 func messages(logs *observer.ObservedLogs) (all []string) {
 	for _, e := range logs.All() {
-		all = append(all, e.Level.CapitalString()+" "+e.LoggerName+": "+e.Message)
+		var fields []string
+		for _, f := range e.Context {
+			fields = append(fields, f.Key)
+		}
+		all = append(all, fmt.Sprintf("%s %s: %s %v", e.Level.CapitalString(), e.LoggerName, e.Message, fields))
 	}
 	return all
 }
@@ -151,9 +161,9 @@ func TestNewDisk(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.Equal(t, []string{
-				"INFO setupManager: Preparing new state disk",
-				"INFO setupManager: Wiping disk",
-				"INFO setupManager: Wiping disk successful",
+				"INFO setupManager: Preparing new state disk [device]",
+				"INFO setupManager: Wiping disk [progressPercent rateMiBPerSecond remaining]",
+				"INFO setupManager: Wiping disk successful [duration]",
 			}, messages(logs))
 			raw, err := os.ReadFile(path)
 			require.NoError(t, err)
@@ -195,9 +205,9 @@ func TestJoinedDisk(t *testing.T) {
 			require.NoError(t, err)
 			assert.FileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName))
 			assert.Equal(t, []string{
-				"INFO setupManager: Preparing existing state disk",
-				"INFO setupManager: Waiting for decryption key",
-				"INFO setupManager: State disk is ready",
+				"INFO setupManager: Preparing existing state disk [device uuid]",
+				"INFO setupManager: Waiting for decryption key [uuid waitedSeconds refusedKeys]",
+				"INFO setupManager: State disk is ready [unlock measure]",
 			}, messages(logs))
 		})
 	}
@@ -251,7 +261,7 @@ func TestRace(t *testing.T) {
 			sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error { <-failed; return prove(ctx, good) }))
 		_, err := b.firstProven(t.Context())
 		require.NoError(t, err)
-		assert.Contains(t, messages(logs), "ERROR : Key source failed")
+		assert.Contains(t, messages(logs), "ERROR : Key source failed [error]")
 	})
 
 	t.Run("no source is left", func(t *testing.T) {
@@ -269,6 +279,21 @@ func TestRace(t *testing.T) {
 		}))
 		_, err := b.firstProven(t.Context())
 		assert.ErrorIs(t, err, errNoSource)
+	})
+
+	t.Run("proofs do not pile up behind impatient senders", func(t *testing.T) {
+		slow := &world{joined: true, key: good.Disk, proving: make(chan struct{})}
+		j := newJury(slow)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() { left <- j.prove(ctx, good) }()
+		<-slow.proving // has begun
+		cancel()
+		assert.ErrorIs(t, <-left, context.Canceled, "the sender is gone")
+		assert.Empty(t, j.turn, "but the proof keeps its turn")
+		slow.proving <- struct{}{} // may end
+		won := <-j.won
+		assert.Equal(t, good.Disk.Bytes(), won.Disk.Bytes(), "and counts all the same")
 	})
 
 	t.Run("many good keys at once, one wins", func(t *testing.T) {

@@ -1,0 +1,103 @@
+package disk
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// write is one write that a disk was given; nil bytes are a flush.
+type write struct {
+	offset int64
+	bytes  []byte
+}
+
+// recorder is a disk that notes what it is given.
+type recorder struct{ writes []write }
+
+func (r *recorder) WriteAt(b []byte, offset int64) (int, error) {
+	r.writes = append(r.writes, write{offset, bytes.Clone(b)})
+	return len(b), nil
+}
+
+func (r *recorder) Sync() error {
+	r.writes = append(r.writes, write{})
+	return nil
+}
+
+// TestCutDuringWrite takes the power away at every point of an enrolment. What
+// was flushed is on the disk; of what was not, the disk has kept nothing, all,
+// or single sectors, in any order. Each time the disk is Prepared or Joined, and
+// a Joined one opens with its key.
+func TestCutDuringWrite(t *testing.T) {
+	h, area, current := preparedDisk(t)
+	before := image(t, h, area)
+	d, err := diskOf(before)
+	require.NoError(t, err)
+	_, _, final := preparedDisk(t)
+	after, err := d.enrolled(current, final, salt(t))
+	require.NoError(t, err)
+	var r recorder
+	require.NoError(t, replaceImage(&r, after))
+	require.NotEmpty(t, r.writes[len(r.writes)-1:])
+	require.Nil(t, r.writes[len(r.writes)-1].bytes, "the last write is flushed")
+
+	check := func(content []byte, where string, i int) {
+		t.Helper()
+		d, err := diskOf(content)
+		require.NoError(t, err, "%s of write %d", where, i)
+		require.Contains(t, []State{Prepared, Joined}, d.State())
+		if d.State() == Joined {
+			require.NoError(t, d.Prove(final))
+		}
+	}
+	flushed := bytes.Clone(before)
+	var pending []write
+	for i, w := range r.writes {
+		if w.bytes == nil {
+			apply(flushed, pending)
+			pending = nil
+			check(flushed, "after the flush", i)
+			continue
+		}
+		pending = append(pending, w)
+		for _, kept := range keptSectors(pending) {
+			content := bytes.Clone(flushed)
+			apply(content, kept)
+			check(content, "in the middle", i)
+		}
+	}
+	joined, err := diskOf(flushed)
+	require.NoError(t, err)
+	assert.Equal(t, Joined, joined.State())
+}
+
+// keptSectors are ways in which a disk may keep a part of what it was given.
+func keptSectors(pending []write) [][]write {
+	var sectors []write
+	for _, w := range pending {
+		for at := 0; at < len(w.bytes); at += 512 {
+			sectors = append(sectors, write{w.offset + int64(at), w.bytes[at : at+512]})
+		}
+	}
+	ways := [][]write{nil, sectors, sectors[:1], sectors[1:], sectors[:len(sectors)/2], sectors[len(sectors)/2:], sectors[len(sectors)-1:]}
+	for i := 0; i < min(len(sectors), 2*headersSize/512); i += 7 {
+		ways = append(ways, sectors[:i], sectors[i:])
+	}
+	return ways
+}
+
+func apply(disk []byte, writes []write) {
+	for _, w := range writes {
+		copy(disk[w.offset:], w.bytes)
+	}
+}
+
+// diskOf is the verdict on a disk with this metadata.
+func diskOf(metadata []byte) (*Device, error) {
+	head := append(bytes.Clone(metadata), make([]byte, superblockSize)...)
+	copy(head[metadataSize:], "integrt\x00")
+	return snapshot{head: head, tail: make([]byte, tailSize), size: minSize}.verdict()
+}
