@@ -19,7 +19,6 @@ type options struct {
 	profile   attestation.Profile
 	verbosity int
 	enroll    bool
-	endpoint  string
 }
 
 const usage = `disk-mapper brings up the encrypted state disk of a confidential VM.
@@ -44,13 +43,15 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 		o.enroll, args = true, args[1:]
 	}
 	f := flag.NewFlagSet("disk-mapper", flag.ContinueOnError)
-	f.SetOutput(out)
-	f.Usage = func() { _, _ = io.WriteString(out, usage); f.PrintDefaults() }
+	f.SetOutput(io.Discard)
+	f.Usage = func() {} // mistakes go to the log: this may be a console
 	csp := f.String("csp", "", "cloud platform: "+platformNames())
 	compat := f.String("compat", "", "compatibility profile: 2.24 or 2.1 (default 2.24)")
 	f.IntVar(&o.verbosity, "v", 0, "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
-	f.StringVar(&o.endpoint, "join-endpoint", "", "enroll: HOST:PORT of a JoinService (default: asked of the platform)")
 	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			printUsage(f, out)
+		}
 		return options{}, err
 	}
 	if f.NArg() > 0 {
@@ -65,6 +66,12 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 		return options{}, platformErr
 	}
 	return o, errors.Join(variantErr, profileErr)
+}
+
+func printUsage(f *flag.FlagSet, out io.Writer) {
+	_, _ = io.WriteString(out, usage)
+	f.SetOutput(out)
+	f.PrintDefaults()
 }
 
 // kernelArguments are the name=value words of the kernel command line. The last

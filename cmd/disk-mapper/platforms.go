@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"disk-mapper/attestation"
-	"disk-mapper/disk"
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/qemu"
 )
@@ -28,13 +27,6 @@ var platforms = []platform{
 		},
 		metadata: func() cloud.Metadata { return qemu.New(qemu.MetadataURL) },
 	},
-}
-
-// markers says how a new disk shows that it has not joined, by profile: the
-// bootstrappers of old clusters set no token.
-var markers = map[string]disk.Marker{
-	attestation.Profile224.Name: disk.MarkByToken,
-	attestation.Profile21.Name:  disk.MarkByKeyslot,
 }
 
 func platformNames() string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -28,7 +29,7 @@ const (
 )
 
 // run does what args ask for, logs one error if that fails, and returns the exit
-// status: 0 done, 1 failed, 2 wrong usage.
+// status: 0 done, 1 failed.
 func run(ctx context.Context, args []string, getenv func(string) string, out io.Writer) int {
 	kernel, err := os.ReadFile(kernelLine)
 	if err != nil {
@@ -46,11 +47,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	}
 	log.Info("Starting disk-mapper", zap.String("version", version), zap.String("cloudProvider", o.platform.name),
 		zap.String("variant", string(o.variant)), zap.String("compat", o.profile.Name))
-	task := boot
+	status := notifier(getenv("NOTIFY_SOCKET"))
 	if o.enroll {
-		task = enroll
+		if err := enroll(ctx, o, status, log); err != nil {
+			log.Error("Failed to join the cluster", zap.Error(err))
+			return 1
+		}
+		return 0
 	}
-	if err := task(ctx, o, notifier(getenv("NOTIFY_SOCKET")), log); err != nil {
+	if err := boot(ctx, o, status, log); err != nil {
 		log.Error("Failed to prepare the state disk", zap.Error(err))
 		return 1
 	}
@@ -59,7 +64,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 
 // boot brings the state disk up, whatever it is.
 func boot(ctx context.Context, o options, status func(string), log *zap.Logger) error {
-	d, err := openStateDisk(ctx, o.platform.stateDisk[o.profile.Name], markers[o.profile.Name])
+	d, err := openStateDisk(ctx, o.platform.stateDisk[o.profile.Name])
 	if err != nil {
 		return err
 	}
@@ -70,8 +75,11 @@ func boot(ctx context.Context, o options, status func(string), log *zap.Logger) 
 			return err
 		}
 		defer tpm.Close()
-		b.Register = register{tpm, o.profile.ClusterIDPCR}
-		b.Sources = sources(o, tpm, log)
+		register := register{tpm, o.profile.ClusterIDPCR}
+		if err := register.ready(ctx); err != nil { // now, not after somebody has brought the key
+			return err
+		}
+		b.Register, b.Sources = register, sources(o, tpm, log)
 	} else {
 		log.Info("The state disk is new", zap.Stringer("state", d.State()), zap.Bool("zero", d.Zero()))
 	}
@@ -91,6 +99,18 @@ func sources(o options, tpm *vtpm.TPM, log *zap.Logger) []setup.Source {
 type register struct {
 	tpm *vtpm.TPM
 	pcr int
+}
+
+// ready fails if the PCR cannot take the cluster ID any more.
+func (r register) ready(ctx context.Context) error {
+	value, err := r.tpm.ReadPCR(ctx, r.pcr)
+	if err != nil {
+		return fmt.Errorf("PCR %d: %w", r.pcr, err)
+	}
+	if !bytes.Equal(value, make([]byte, len(value))) {
+		return fmt.Errorf("PCR %d: %w: something was measured into it in this boot; restart the machine", r.pcr, vtpm.ErrPCRNotZero)
+	}
+	return nil
 }
 
 func (r register) Extend(ctx context.Context, id keys.ClusterID) error {

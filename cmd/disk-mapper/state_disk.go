@@ -27,10 +27,9 @@ const (
 // stateDisk is the disk as setup wants it: mapped by one name.
 type stateDisk struct {
 	*disk.Device
-	marker disk.Marker
 }
 
-func openStateDisk(ctx context.Context, path string, marker disk.Marker) (*stateDisk, error) {
+func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
 	if err := awaitDevice(ctx, path); err != nil {
 		return nil, err
 	}
@@ -38,7 +37,7 @@ func openStateDisk(ctx context.Context, path string, marker disk.Marker) (*state
 	if err != nil {
 		return nil, err
 	}
-	return &stateDisk{Device: device, marker: marker}, nil
+	return &stateDisk{device}, nil
 }
 
 // awaitDevice gives udev time to find the disk.
@@ -71,7 +70,7 @@ func blockDevices() string {
 func (d *stateDisk) Joined() bool { return d.State() == disk.Joined }
 
 func (d *stateDisk) Format(ctx context.Context, key keys.DiskKey, progress func(done, total int64)) error {
-	formatted, err := d.Device.Format(ctx, key, d.marker, func(p disk.Progress) { progress(p.Done, p.Total) })
+	formatted, err := d.Device.Format(ctx, key, func(p disk.Progress) { progress(p.Done, p.Total) })
 	if err == nil {
 		d.Device = formatted
 	}
