@@ -188,7 +188,8 @@ func (c *Cluster) RecoverArgs() []string {
 
 // emulation turns off what QEMU emulates slowly: argon2 takes 3 s without SSE and
 // 15 s with it; a real processor is faster with it.
-const emulation = "[Service]\nEnvironment=GODEBUG=cpu.sse41=off\n"
+// Without the pause after a failure, tests of failures need less patience.
+const emulation = "[Service]\nEnvironment=GODEBUG=cpu.sse41=off\nExecStopPost=\n"
 
 // NodeConfig is a boot of the node with this state disk; first boots and later
 // ones are alike.

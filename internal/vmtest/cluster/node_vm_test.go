@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,9 @@ const (
 	vectorPCR          = "F75516D57D358D6ACD9C5E6E5C74B910CA7DA9DDBC7935D0707C9B71656B968D"
 	zeroPCR            = "0000000000000000000000000000000000000000000000000000000000000000"
 )
+
+//go:embed testdata/console-of-a-recovery.golden
+var goldenConsole string
 
 // node is a cluster's one node, and its console.
 type node struct {
@@ -174,9 +178,7 @@ func TestOldDisk(t *testing.T) {
 	assert.Contains(t, console(vm), "node: PCR 15 "+vectorPCR)
 	assert.Contains(t, console(vm), "node: PCR 12 "+zeroPCR)
 	assert.NotContains(t, console(vm), "Preparing new state disk")
-	golden, err := os.ReadFile("testdata/console-of-a-recovery.golden")
-	require.NoError(t, err)
-	assert.Equal(t, string(golden), contract(t, vm))
+	assert.Equal(t, goldenConsole, contract(t, vm))
 }
 
 // contract is what operators and their scripts rely on: level, logger, message
