@@ -28,10 +28,10 @@ test: deps ## run every test
 	@$(MAKE) --no-print-directory lint test-unit test-vm
 
 .PHONY: build
-build: deps ## build the three programs, and the demo, into build/
+build: deps ## build the programs, the demo and the metadata server into build/
 	@mkdir -p build
 	go build -trimpath -ldflags '$(LDFLAGS)' -o build/disk-mapper ./cmd/disk-mapper
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/constellation ./cmd/joinservice ./image/demo
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/constellation ./cmd/joinservice ./image/demo ./image/metadata
 
 .PHONY: image
 image: deps ## build the VM image (kernel and initrd) into build/image/, if its recipe changed

@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/google/go-tpm v0.9.8 // TPM commands and structures
-	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; newer releases need a module the proxy lacks
+	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; v0.4.11 requires a version of go-eventlog that cannot be downloaded
 	github.com/martinjungblut/go-cryptsetup v0.0.0-20220520180014-fd0874fd07a6 // libcryptsetup
 	github.com/spf13/cobra v1.10.2 // the operator's command line
 	github.com/stretchr/testify v1.12.1 // tests
