@@ -87,35 +87,47 @@ func newJury(disk Disk) *jury {
 // senders do not make proofs pile up. It counts all the same.
 func (j *jury) prove(ctx context.Context, candidate keys.Pair) error {
 	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	case <-j.turn:
+	case <-ctx.Done():
+		return j.tooLate(ctx)
 	}
 	own, verdict := candidate.Clone(), make(chan error, 1)
 	go func() { // not awaited if ctx ends: it ends by itself, within seconds
 		defer func() { j.turn <- struct{}{} }()
-		verdict <- j.judge(own)
+		j.judge(own, verdict)
 	}()
 	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	case err := <-verdict:
 		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-verdict: // both at once: the winner ends the race, and its context
+		return err
+	default:
+		return j.tooLate(ctx)
 	}
 }
 
-// judge owns the candidate.
-func (j *jury) judge(candidate keys.Pair) error {
+// judge owns the candidate. The winner hears of it before the race ends.
+func (j *jury) judge(candidate keys.Pair, verdict chan<- error) {
 	err := keys.ErrDecided
 	if !j.over() {
 		err = j.try(candidate)
 	}
+	verdict <- err
 	if err != nil {
 		candidate.Wipe()
-		return err
+		return
 	}
 	j.won <- candidate // never blocks: only one candidate wins
-	return nil
+}
+
+func (j *jury) tooLate(ctx context.Context) error {
+	if j.over() {
+		return keys.ErrDecided
+	}
+	return context.Cause(ctx)
 }
 
 func (j *jury) try(candidate keys.Pair) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,17 +298,23 @@ func TestRace(t *testing.T) {
 	})
 
 	t.Run("many good keys at once, one wins", func(t *testing.T) {
-		for range 200 {
+		var winners atomic.Int32
+		for range 1000 {
 			offer := sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
 				if err := prove(ctx, wrong); ctx.Err() == nil {
 					assert.Error(t, err)
 				}
-				_ = prove(ctx, good)
+				if err := prove(ctx, good); err == nil {
+					winners.Add(1)
+				} else {
+					assert.ErrorIs(t, err, keys.ErrDecided)
+				}
 				return nil
 			})
 			b, _ := newBoot(t, w, offer, offer, offer)
 			won, err := b.firstProven(t.Context())
 			require.NoError(t, err)
+			require.EqualValues(t, 1, winners.Swap(0), "the winner hears that it won, and only the winner")
 			require.Equal(t, good.Disk.Bytes(), won.Disk.Bytes())
 		}
 	})
