@@ -138,15 +138,15 @@ func TestEndIsBoundedWithABlockedIssuer(t *testing.T) {
 
 func TestOnePeerCannotUseUpTheConnections(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
+	oldest := n.connect(t)
 	for range maxConnsPerPeer {
 		n.connect(t)
 	}
-	refused := n.connect(t)
-	require.NoError(t, refused.SetReadDeadline(time.Now().Add(5*time.Second)))
-	_, err := refused.Read(make([]byte, 1))
+	require.NoError(t, oldest.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err := oldest.Read(make([]byte, 1))
 	require.Error(t, err)
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "closed, not silent")
-	require.NoError(t, recoverStreaming(t.Context(), n.dial(t, other), vectorKey))
+	require.NoError(t, recoverStreaming(t.Context(), n.dial(t), vectorKey), "from the same address")
 }
 
 func TestStreamsOfOneConnectionAreCapped(t *testing.T) {

@@ -3,22 +3,26 @@ package recoveryserver
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 )
 
 // cappedListener accepts at most maxConns connections at a time, and
-// maxConnsPerPeer from one peer. Others are closed at once: waiting ones would
-// fill the backlog and lock out the operator.
+// maxConnsPerPeer from one peer. For one more, the oldest that has not finished
+// its handshake is closed: whoever connects and says nothing must not lock out
+// the operator. If all have finished it, the new one is closed at once: waiting
+// ones would fill the backlog.
 type cappedListener struct {
 	net.Listener
 	mu   sync.Mutex
-	open map[*cappedConn]struct{}
+	open []*cappedConn // oldest first
 }
 
 type cappedConn struct {
 	net.Conn
 	peer     netip.Prefix
 	listener *cappedListener
+	greeted  bool // has finished its handshake; guarded by the listener's mutex
 }
 
 // Accept returns the next connection that is within the caps.
@@ -39,16 +43,35 @@ func (l *cappedListener) Accept() (net.Conn, error) {
 func (l *cappedListener) admit(conn *cappedConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	same := 0
-	for other := range l.open {
-		if other.peer == conn.peer {
-			same++
-		}
-	}
-	if same >= maxConnsPerPeer || len(l.open) >= maxConns {
+	samePeer := func(other *cappedConn) bool { return other.peer == conn.peer }
+	anyPeer := func(*cappedConn) bool { return true }
+	if l.count(samePeer) >= maxConnsPerPeer && !l.evict(samePeer) {
 		return false
 	}
-	l.open[conn] = struct{}{}
+	if l.count(anyPeer) >= maxConns && !l.evict(anyPeer) {
+		return false
+	}
+	l.open = append(l.open, conn)
+	return true
+}
+
+func (l *cappedListener) count(which func(*cappedConn) bool) (n int) {
+	for _, conn := range l.open {
+		if which(conn) {
+			n++
+		}
+	}
+	return n
+}
+
+// evict reports whether it has made room.
+func (l *cappedListener) evict(which func(*cappedConn) bool) bool {
+	i := slices.IndexFunc(l.open, func(conn *cappedConn) bool { return !conn.greeted && which(conn) })
+	if i < 0 {
+		return false
+	}
+	_ = l.open[i].Conn.Close()
+	l.open = slices.Delete(l.open, i, i+1)
 	return true
 }
 
@@ -62,19 +85,22 @@ func (l *cappedListener) closeAll() {
 func (l *cappedListener) conns() []*cappedConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	conns := make([]*cappedConn, 0, len(l.open))
-	for conn := range l.open {
-		conns = append(conns, conn)
-	}
-	return conns
+	return slices.Clone(l.open)
 }
 
 // Close makes room for another connection.
 func (c *cappedConn) Close() error {
 	c.listener.mu.Lock()
-	delete(c.listener.open, c)
+	c.listener.open = slices.DeleteFunc(c.listener.open, func(other *cappedConn) bool { return other == c })
 	c.listener.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// greet keeps the connection from being evicted.
+func (c *cappedConn) greet() {
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	c.greeted = true
 }
 
 // network is what one peer can easily have: an IPv4 address, or an IPv6 subnet.

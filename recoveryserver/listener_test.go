@@ -11,7 +11,7 @@ import (
 func TestClosedConnectionMakesRoom(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	capped := &cappedListener{Listener: listener, open: make(map[*cappedConn]struct{})}
+	capped := &cappedListener{Listener: listener}
 	t.Cleanup(func() { _ = capped.Close() })
 	for range 3 * maxConnsPerPeer {
 		client, err := net.Dial("tcp", listener.Addr().String())
@@ -23,16 +23,47 @@ func TestClosedConnectionMakesRoom(t *testing.T) {
 	}
 }
 
+// quiet is a connection that can only be closed.
+type quiet struct {
+	net.Conn
+	closed bool
+}
+
+func (q *quiet) Close() error { q.closed = true; return nil }
+
 func TestAllConnectionsAreCapped(t *testing.T) {
-	capped := &cappedListener{open: make(map[*cappedConn]struct{})}
-	admitted := 0
+	capped := &cappedListener{}
+	var greeted []*cappedConn
 	for i := range 2 * maxConns {
 		peer := network(&net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i))})
-		if capped.admit(&cappedConn{peer: peer, listener: capped}) {
-			admitted++
+		conn := &cappedConn{Conn: &quiet{}, peer: peer, listener: capped}
+		if capped.admit(conn) {
+			conn.greet()
+			greeted = append(greeted, conn)
 		}
 	}
-	assert.Equal(t, maxConns, admitted)
+	assert.Len(t, greeted, maxConns, "those that have finished their handshake are not evicted")
+	assert.Len(t, capped.open, maxConns)
+}
+
+func TestTheOldestSilentConnectionMakesRoom(t *testing.T) {
+	capped := &cappedListener{}
+	peer := network(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)})
+	var conns []*quiet
+	for range maxConnsPerPeer + 2 {
+		raw := &quiet{}
+		conns = append(conns, raw)
+		require.True(t, capped.admit(&cappedConn{Conn: raw, peer: peer, listener: capped}))
+		capped.open[0].greet() // the first has nothing to fear
+	}
+	var closed []int
+	for i, conn := range conns {
+		if conn.closed {
+			closed = append(closed, i)
+		}
+	}
+	assert.Equal(t, []int{1, 2}, closed)
+	assert.Len(t, capped.open, maxConnsPerPeer)
 }
 
 func TestNetwork(t *testing.T) {

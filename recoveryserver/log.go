@@ -44,23 +44,26 @@ func logCalls(log *zap.Logger) grpc.StreamServerInterceptor {
 	}
 }
 
-// loggedHandshakes writes a line per failed handshake, for debugging only: a
-// load balancer's health checks fail every few seconds, strangers at will.
-type loggedHandshakes struct {
+// handshakes marks connections that have finished theirs, and writes a line per
+// failed one, for debugging only: a load balancer's health checks fail every few
+// seconds, strangers at will.
+type handshakes struct {
 	credentials.TransportCredentials
 	log *zap.Logger
 }
 
-func (l loggedHandshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (l handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := l.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
 		l.log.Debug("Refused connection", zap.String("peer.address", raw.RemoteAddr().String()), zap.Error(err))
+	} else if conn, ok := raw.(*cappedConn); ok {
+		conn.greet()
 	}
 	return conn, info, err
 }
 
-func (l loggedHandshakes) Clone() credentials.TransportCredentials {
-	return loggedHandshakes{l.TransportCredentials.Clone(), l.log}
+func (l handshakes) Clone() credentials.TransportCredentials {
+	return handshakes{l.TransportCredentials.Clone(), l.log}
 }
 
 // refuseUnknown answers calls of other methods, through logCalls.

@@ -88,7 +88,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, disk keys.Dis
 	serving, end := context.WithCancel(ctx)
 	defer end()
 	proven := make(chan struct{})
-	conns := &cappedListener{Listener: listener, open: make(map[*cappedConn]struct{})}
+	conns := &cappedListener{Listener: listener}
 	server := s.newServer(serving)
 	calls := &calls{
 		disk: disk, prove: prove, log: s.log, serving: serving, wait: s.times.message,
@@ -117,7 +117,7 @@ func (s *Server) newServer(serving context.Context) *grpc.Server {
 	issuer := &turnstile{Issuer: s.issuer, serving: serving, turn: make(chan struct{}, maxQuotes), log: s.log}
 	// AcceptAnyPeer: the operator's machine has nothing to attest. What a caller
 	// brings is proven against the disk instead.
-	creds := loggedHandshakes{atls.ServerCredentials(issuer, atls.AcceptAnyPeer), s.log}
+	creds := handshakes{atls.ServerCredentials(issuer, atls.AcceptAnyPeer), s.log}
 	return grpc.NewServer(append(limits(),
 		grpc.Creds(creds),
 		grpc.StreamInterceptor(logCalls(s.log.Named("gRPC"))),
