@@ -83,7 +83,7 @@ func keptSectors(pending []write) [][]write {
 		}
 	}
 	ways := [][]write{nil, sectors, sectors[:1], sectors[1:], sectors[:len(sectors)/2], sectors[len(sectors)/2:], sectors[len(sectors)-1:]}
-	for i := 0; i < min(len(sectors), 2*headersSize/512); i += 7 {
+	for i := 0; i < min(len(sectors), headersSize/512+8); i += 9 {
 		ways = append(ways, sectors[:i], sectors[i:])
 	}
 	return ways
