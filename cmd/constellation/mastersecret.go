@@ -70,16 +70,3 @@ func writeNew(path string, content []byte) error {
 	}
 	return nil
 }
-
-func readMasterSecret(path string) (keys.MasterSecret, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return keys.MasterSecret{}, fmt.Errorf("master secret: %w", err)
-	}
-	defer clear(raw)
-	master, err := keys.ParseMasterSecret(raw)
-	if err != nil {
-		return keys.MasterSecret{}, fmt.Errorf("master secret %s: %w", path, err)
-	}
-	return master, nil
-}

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/keys"
 
 	"github.com/spf13/cobra"
 )
@@ -81,7 +82,7 @@ func (o recoverOptions) recover(ctx context.Context, files workspace, speed pace
 	}
 	o.trust.binding = profile.Binding
 	secretFile := files.path(o.masterSecret)
-	master, err := readMasterSecret(secretFile)
+	master, err := keys.ReadMasterSecret(secretFile)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	log := logging.New(stderr, opts.verbosity).Named("joinService")
-	master, err := readMasterSecret(opts.masterSecret)
+	master, err := keys.ReadMasterSecret(opts.masterSecret)
 	if err != nil {
 		return err
 	}
@@ -57,19 +57,6 @@ func judge(profile attestation.Profile, log *zap.Logger) func(verify.Policy) att
 	return func(policy verify.Policy) attestation.Validator {
 		return verify.QEMUVTPM(policy, profile.Binding, warn)
 	}
-}
-
-func readMasterSecret(path string) (keys.MasterSecret, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return keys.MasterSecret{}, fmt.Errorf("master secret: %w", err)
-	}
-	defer clear(raw)
-	master, err := keys.ParseMasterSecret(raw)
-	if err != nil {
-		return keys.MasterSecret{}, fmt.Errorf("master secret %s: %w", path, err)
-	}
-	return master, nil
 }
 
 // measurementSalt reads the salt. It draws one only if told to: a mistyped

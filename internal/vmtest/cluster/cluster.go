@@ -214,11 +214,7 @@ func (c *Cluster) NodeConfig(image vmtest.Image, console io.Writer, stateDisk st
 
 // ClusterID follows from the cluster's master secret and salt.
 func (c *Cluster) ClusterID() (keys.ClusterID, error) {
-	secretJSON, err := os.ReadFile(c.File(masterSecretFile))
-	if err != nil {
-		return keys.ClusterID{}, err
-	}
-	master, err := keys.ParseMasterSecret(secretJSON)
+	master, err := keys.ReadMasterSecret(c.File(masterSecretFile))
 	if err != nil {
 		return keys.ClusterID{}, err
 	}
