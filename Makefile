@@ -43,7 +43,7 @@ test-unit: deps ## run the tests that need no VM, under the race detector
 
 .PHONY: test-vm
 test-vm: build image ## run the tests that boot VMs; RUN=name chooses
-	@mkdir -p build/test
+	@rm -rf build/test && mkdir -p build/test
 	go test -c -tags vm -o build/test/ ./internal/vmtest ./internal/vmtest/cluster ./image/demo ./disk
 	@for t in build/test/*.test; do \
 	  echo "== $$t"; image/isolated.sh "$$t" -test.v -test.timeout 40m -test.run '$(RUN)'; done

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"disk-mapper/internal/keys"
 
@@ -38,7 +37,7 @@ read the disks; whoever loses it can no longer recover the cluster.`,
 }
 
 func createMasterSecret(path string, out io.Writer) error {
-	err := writeNew(path, newMasterSecret())
+	err := keys.WriteNew(path, newMasterSecret())
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("creating master secret: %s exists already and is never overwritten: if its cluster is gone, move it away yourself", path)
 	}
@@ -56,17 +55,4 @@ func newMasterSecret() []byte {
 	_, _ = rand.Read(salt[:])
 	file, _ := json.MarshalIndent(map[string][]byte{"key": key[:], "salt": salt[:]}, "", "\t")
 	return file
-}
-
-// writeNew leaves content in a new file, on stable storage, or leaves no file.
-func writeNew(path string, content []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // Least lengths of the two parts of a master secret, as the clusters' own key
@@ -41,20 +40,6 @@ func ParseMasterSecret(file []byte) (MasterSecret, error) {
 	}
 	defer clear(parts.Key)
 	return NewMasterSecret(parts.Key, parts.Salt)
-}
-
-// ReadMasterSecret reads the file of ParseMasterSecret at path.
-func ReadMasterSecret(path string) (MasterSecret, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return MasterSecret{}, fmt.Errorf("master secret: %w", err)
-	}
-	defer clear(raw)
-	master, err := ParseMasterSecret(raw)
-	if err != nil {
-		return MasterSecret{}, fmt.Errorf("master secret %s: %w", path, err)
-	}
-	return master, nil
 }
 
 // Wipe overwrites the master secret.
