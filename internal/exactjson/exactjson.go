@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -23,7 +24,8 @@ const maxDepth = 32
 // Unmarshal decodes raw into v like encoding/json, and fails unless raw is one
 // value of valid UTF-8 in which every member has exactly the name of a field of
 // v, occurs once, is not null, and is written as encoding v again would write
-// it. The members named in nullable, and what is in them, may be null.
+// it. The members named in nullable, and what is in them, may be null. What is
+// wrong with a member is told as a *Fault.
 func Unmarshal(raw []byte, v any, nullable ...string) error {
 	if !utf8.Valid(raw) {
 		return errors.New("JSON is not valid UTF-8")
@@ -32,7 +34,7 @@ func Unmarshal(raw []byte, v any, nullable ...string) error {
 		return err
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%.200s", err) // quotes a number or a key in full
+		return mistyped(err)
 	}
 	again, err := json.Marshal(v)
 	if err != nil {
@@ -41,20 +43,30 @@ func Unmarshal(raw []byte, v any, nullable ...string) error {
 	return compare(tree(raw), tree(again))
 }
 
-// fault is what is wrong with a member.
-type fault struct {
-	path string
-	what string
+// Fault is what is wrong with one member of a document.
+type Fault struct {
+	Path string // names of the members around it and its own, each after a slash
+	What string // in words, without the member's value
 }
 
-func (f *fault) Error() string { return fmt.Sprintf("JSON member %.200q %s", f.path, f.what) }
+func (f *Fault) Error() string { return fmt.Sprintf("JSON member %.200q %s", f.Path, f.What) }
+
+// mistyped says which member does not fit the type of its field. It leaves out
+// the keys of maps.
+func mistyped(err error) error {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		path := strings.TrimSuffix("/"+strings.ReplaceAll(e.Field, ".", "/"), "/")
+		return &Fault{Path: path, What: fmt.Sprintf("holds %.40s, want %v", e.Value, e.Type)}
+	}
+	return fmt.Errorf("%.200s", err) // quotes a number or a key in full
+}
 
 // within names the member around the place of a fault. Paths are made from
 // their end because most are never needed: a long name would be copied for each
 // of the thousands of members in it.
 func within(name string, err error) error {
-	if f, ok := errors.AsType[*fault](err); ok {
-		f.path = "/" + name + f.path
+	if f, ok := errors.AsType[*Fault](err); ok {
+		f.Path = "/" + name + f.Path
 	}
 	return err
 }
@@ -89,7 +101,7 @@ func (w walker) value(depth int, mayBeNull bool) error {
 	switch token {
 	case nil:
 		if !mayBeNull {
-			return &fault{what: "is null"}
+			return &Fault{What: "is null"}
 		}
 	case json.Delim('{'):
 		return w.object(depth, mayBeNull)
@@ -108,7 +120,7 @@ func (w walker) object(depth int, mayBeNull bool) error {
 		}
 		name, _ := token.(string)
 		if seen[name] {
-			return within(name, &fault{what: "occurs twice"})
+			return within(name, &Fault{What: "occurs twice"})
 		}
 		seen[name] = true
 		if err := w.value(depth+1, mayBeNull || slices.Contains(w.nullable, name)); err != nil {
@@ -161,7 +173,7 @@ func compare(found, meant any) error {
 		}
 	}
 	if !reflect.DeepEqual(found, meant) {
-		return &fault{what: "is not written as its value is"} // the value may be a secret
+		return &Fault{What: "is not written as its value is"} // the value may be a secret
 	}
 	return nil
 }
@@ -170,7 +182,7 @@ func compareObjects(found, meant map[string]any) error {
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		m, known := meant[name]
 		if !known {
-			return within(name, &fault{what: "is unknown or empty"})
+			return within(name, &Fault{What: "is unknown or empty"})
 		}
 		if err := compare(found[name], m); err != nil {
 			return within(name, err)
@@ -178,7 +190,7 @@ func compareObjects(found, meant map[string]any) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(meant)) {
 		if _, ok := found[name]; !ok {
-			return within(name, &fault{what: "is missing"})
+			return within(name, &Fault{What: "is missing"})
 		}
 	}
 	return nil
