@@ -68,3 +68,8 @@ proto: deps ## generate Go code from the .proto files
 .PHONY: bench
 bench: deps ## measure; the tables compare inside one run
 	go test -run '^$$' -bench . -benchtime 2s ./...
+
+.PHONY: headers
+headers: image ## make the real headers and superblocks in disk/testdata again; FIXTURES_TOOLS adds cryptsetups
+	@mkdir -p build/test && go test -c -tags vm -o build/test/ ./disk
+	@FIXTURES=$(CURDIR)/disk/testdata image/isolated.sh build/test/disk.test -test.v -test.run TestMakeFixtures -test.timeout 30m
