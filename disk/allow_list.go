@@ -3,157 +3,153 @@ package disk
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// check holds the metadata against the allow-list. It knows the headers of
-// Constellation v2.0 to v2.24, which are cryptsetup's LUKS2 with authenticated
-// encryption, and our own; everything else is refused, by field.
-func (m metadata) check() error {
-	for _, only := range []struct {
-		field string
-		ids   []string
-	}{
-		{"keyslots", ids(m.Keyslots)}, {"segments", ids(m.Segments)}, {"digests", ids(m.Digests)},
-	} {
-		if len(only.ids) != 1 || only.ids[0] != "0" {
-			return refuse(only.field, strings.Join(only.ids, ","), "exactly one, with number 0")
-		}
+// AllowListVersion counts the changes of what is accepted. Version 1 knows the
+// headers of Constellation v2.0 to v2.24, which are those of cryptsetup 2.4 to
+// 2.8 with authenticated encryption, and our own. testdata/allow-list-1.txt has
+// it in full.
+const AllowListVersion = 1
+
+// The one layout that is accepted, and what varies within it.
+const (
+	volumeKeySize = 96 // AES-256-XTS and HMAC-SHA-256
+	areaKeySize   = 64
+	afStripes     = 4000
+	sectorSize    = 4096
+	areaSize      = (volumeKeySize*afStripes + 4095) / 4096 * 4096
+	saltSize      = 32
+	digestSize    = 32
+	integritySize = 32
+
+	// Bounds on what one try of a key may cost: about 8 s. Clusters benchmarked
+	// argon2id for 2 s at 64 MiB; cryptsetup's own default goes to 1 GiB. Memory
+	// times passes is what costs time, but for little memory the passes alone do.
+	maxKDFMemory    = 1 << 20 // KiB
+	maxKDFCPUs      = 4
+	maxKDFWork      = 1 << 24 // KiB times passes
+	maxKDFTime      = 4096
+	minDigestRounds = 1000
+	maxDigestRounds = 2_000_000
+)
+
+// rules are first how many objects there are, then what is in them.
+func (m metadata) rules() []rule {
+	count := []rule{onlyZero("keyslots", m.Keyslots), onlyZero("segments", m.Segments), onlyZero("digests", m.Digests)}
+	if slices.ContainsFunc(count, func(r rule) bool { return !r.ok }) {
+		return count
 	}
-	for _, check := range []func() error{
-		m.Keyslots["0"].check, m.Keyslots["0"].KDF.check, m.Segments["0"].check, m.Digests["0"].check, m.Config.check,
-	} {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	_, err := parseTokens(m)
-	return err
+	return slices.Concat(count, m.Keyslots["0"].rules(), m.Keyslots["0"].KDF.rules(),
+		m.Segments["0"].rules(), m.Digests["0"].rules(), m.Config.rules())
 }
 
-func ids[V any](m map[string]V) []string {
-	var all []string
-	for id := range m {
-		all = append(all, id)
-	}
-	return all
+func onlyZero[V any](field string, m map[string]V) rule {
+	return equals(field, strings.Join(slices.Sorted(maps.Keys(m)), ","), "0", Foreign)
 }
 
-// rule is one line of the allow-list.
-type rule struct {
-	field       string
-	found, want any
+func (k keyslot) rules() []rule {
+	return []rule{
+		equals("keyslot type", k.Type, "luks2", Tampered),
+		equals("keyslot key_size", k.KeySize, volumeKeySize, Foreign),
+		equals("keyslot af type", k.AF.Type, "luks1", Tampered),
+		equals("keyslot af stripes", k.AF.Stripes, afStripes, Tampered),
+		equals("keyslot af hash", k.AF.Hash, "sha256", Tampered),
+		equals("keyslot area type", k.Area.Type, "raw", Tampered),
+		equals("keyslot area encryption", k.Area.Encryption, "aes-xts-plain64", Tampered),
+		equals("keyslot area key_size", k.Area.KeySize, areaKeySize, Tampered),
+		equals("keyslot area size", k.Area.Size, strconv.Itoa(areaSize), Tampered),
+		{
+			"keyslot area offset", k.Area.fits(), k.Area.Offset,
+			fmt.Sprintf("a multiple of 4096 from %d to %d", headersSize, metadataSize-areaSize), Tampered,
+		},
+	}
 }
 
-func firstBroken(rules []rule) error {
-	for _, r := range rules {
-		if r.found != r.want {
-			return refuse(r.field, r.found, r.want)
-		}
-	}
-	return nil
+// fits is for areas between the headers and the data segment.
+func (a area) fits() bool {
+	offset, err := strconv.Atoi(a.Offset)
+	return err == nil && strconv.Itoa(offset) == a.Offset &&
+		offset >= headersSize && offset <= metadataSize-areaSize && offset%4096 == 0
 }
 
-func (k keyslot) check() error {
-	if err := firstBroken([]rule{
-		{"keyslot type", k.Type, "luks2"},
-		{"keyslot key_size", k.KeySize, volumeKeySize},
-		{"keyslot af type", k.AF.Type, "luks1"},
-		{"keyslot af stripes", k.AF.Stripes, afStripes},
-		{"keyslot af hash", k.AF.Hash, "sha256"},
-		{"keyslot area type", k.Area.Type, "raw"},
-		{"keyslot area encryption", k.Area.Encryption, "aes-xts-plain64"},
-		{"keyslot area key_size", k.Area.KeySize, areaKeySize},
-		{"keyslot area size", k.Area.Size, strconv.Itoa(areaSize)},
-	}); err != nil {
-		return err
+func (k kdf) rules() []rule {
+	most := min(maxKDFTime, maxKDFWork/max(k.Memory, 1))
+	return []rule{
+		{"keyslot kdf type", k.Type == "argon2id" && k.Hash == "" && k.Iterations == 0, k.Type, "argon2id", Foreign},
+		equals("keyslot kdf salt length", len(k.Salt), saltSize, Tampered),
+		between("keyslot kdf cpus", k.CPUs, 1, maxKDFCPUs),
+		// libargon2 wants 8 KiB per lane at least.
+		between("keyslot kdf memory", k.Memory, 8*min(k.CPUs, maxKDFCPUs), maxKDFMemory),
+		between("keyslot kdf time", k.Time, 1, most),
 	}
-	offset, err := strconv.Atoi(k.Area.Offset)
-	if err != nil || strconv.Itoa(offset) != k.Area.Offset ||
-		offset < headersSize || offset > metadataSize-areaSize || offset%4096 != 0 {
-		return refuse("keyslot area offset", k.Area.Offset, "a multiple of 4096 between the headers and the data segment")
-	}
-	return nil
 }
 
-func (k kdf) check() error {
-	if k.Type != "argon2id" || k.Hash != "" || k.Iterations != 0 {
-		return refuse("keyslot kdf type", k.Type, "argon2id")
-	}
-	if len(k.Salt) != saltSize {
-		return refuse("keyslot kdf salt", strconv.Itoa(len(k.Salt))+" bytes", saltSize)
-	}
-	if k.CPUs < 1 || k.CPUs > maxKDFCPUs {
-		return refuse("keyslot kdf cpus", k.CPUs, "1 to "+strconv.Itoa(maxKDFCPUs))
-	}
-	// libargon2 wants 8 KiB per lane at least.
-	if k.Memory < 8*k.CPUs || k.Memory > maxKDFMemory {
-		return refuse("keyslot kdf memory", k.Memory, "8 KiB per cpu to "+strconv.Itoa(maxKDFMemory)+" KiB")
-	}
-	if most := min(maxKDFTime, maxKDFWork/k.Memory); k.Time < 1 || k.Time > most {
-		return refuse("keyslot kdf time", k.Time, fmt.Sprintf("1 to %d passes at this memory", most))
-	}
-	return nil
+func between(field string, found, least, most uint32) rule {
+	return rule{field, found >= least && found <= most, found, fmt.Sprintf("%d to %d", least, most), Tampered}
 }
 
-func (s segment) check() error {
-	if s.Integrity == nil {
-		return refuse("segment integrity", "none", "hmac(sha256)")
+func (s segment) rules() []rule {
+	var i integrity
+	if s.Integrity != nil {
+		i = *s.Integrity
 	}
-	if n := s.Integrity.KeySize; n != 0 && n != integritySize {
-		return refuse("segment integrity key_size", n, integritySize)
+	return []rule{
+		equals("segment type", s.Type, "crypt", Tampered),
+		equals("segment offset", s.Offset, strconv.Itoa(metadataSize), Tampered),
+		equals("segment size", s.Size, "dynamic", Tampered),
+		equals("segment iv_tweak", s.IVTweak, "0", Tampered),
+		equals("segment encryption", s.Encryption, "aes-xts-plain64", Tampered),
+		equals("segment sector_size", s.SectorSize, sectorSize, Foreign),
+		equals("segment integrity type", i.Type, "hmac(sha256)", Tampered),
+		equals("segment integrity journal_encryption", i.JournalEncryption, "none", Tampered),
+		equals("segment integrity journal_integrity", i.JournalIntegrity, "none", Tampered),
+		{
+			"segment integrity key_size", i.KeySize == 0 || i.KeySize == integritySize, i.KeySize,
+			fmt.Sprintf("%d, or absent", integritySize), Tampered,
+		},
 	}
-	return firstBroken([]rule{
-		{"segment type", s.Type, "crypt"},
-		{"segment offset", s.Offset, strconv.Itoa(metadataSize)},
-		{"segment size", s.Size, "dynamic"},
-		{"segment iv_tweak", s.IVTweak, "0"},
-		{"segment encryption", s.Encryption, "aes-xts-plain64"},
-		{"segment sector_size", s.SectorSize, sectorSize},
-		{"segment integrity type", s.Integrity.Type, "hmac(sha256)"},
-		{"segment integrity journal_encryption", s.Integrity.JournalEncryption, "none"},
-		{"segment integrity journal_integrity", s.Integrity.JournalIntegrity, "none"},
-	})
 }
 
-func (d digest) check() error {
-	if d.Iterations < minDigestRounds || d.Iterations > maxDigestRounds {
-		return refuse("digest iterations", d.Iterations, strconv.Itoa(minDigestRounds)+" to "+strconv.Itoa(maxDigestRounds))
+func (d digest) rules() []rule {
+	return []rule{
+		equals("digest type", d.Type, "pbkdf2", Tampered),
+		equals("digest keyslots", strings.Join(d.Keyslots, ","), "0", Tampered),
+		equals("digest segments", strings.Join(d.Segments, ","), "0", Tampered),
+		equals("digest hash", d.Hash, "sha256", Tampered),
+		between("digest iterations", d.Iterations, minDigestRounds, maxDigestRounds),
+		equals("digest salt length", len(d.Salt), saltSize, Tampered),
+		equals("digest length", len(d.Digest), digestSize, Tampered),
 	}
-	return firstBroken([]rule{
-		{"digest type", d.Type, "pbkdf2"},
-		{"digest keyslots", strings.Join(d.Keyslots, ","), "0"},
-		{"digest segments", strings.Join(d.Segments, ","), "0"},
-		{"digest hash", d.Hash, "sha256"},
-		{"digest salt length", len(d.Salt), saltSize},
-		{"digest length", len(d.Digest), digestSize},
-	})
 }
 
-func (c config) check() error {
-	return firstBroken([]rule{
-		{"config json_size", c.JSONSize, strconv.Itoa(jsonSize)},
-		{"config keyslots_size", c.KeyslotsSize, strconv.Itoa(keyslotsSize)},
-	})
+func (c config) rules() []rule {
+	return []rule{
+		equals("config json_size", c.JSONSize, strconv.Itoa(jsonSize), Tampered),
+		equals("config keyslots_size", c.KeyslotsSize, strconv.Itoa(keyslotsSize), Tampered),
+	}
 }
 
 // checkCopies applies the rules between the two copies and returns the newer.
-func checkCopies(primary, secondary header) (header, error) {
-	p, s := primary.metadata, secondary.metadata
-	same := primary.id == secondary.id &&
-		bytes.Equal(p.Digests["0"].Digest, s.Digests["0"].Digest) &&
-		bytes.Equal(p.Digests["0"].Salt, s.Digests["0"].Salt)
-	if !same {
-		return header{}, refuse("secondary header", "the header of another disk", "a copy of the primary header")
-	}
-	if primary.seqID == secondary.seqID && !equalJSON(p, s) {
-		return header{}, refuse("secondary header JSON", "other values under the same seqid", "a copy of the primary header")
-	}
+// A change of the header writes the first copy, then the second: where a power
+// cut came between, they are one change apart.
+func (l *ledger) checkCopies(primary, secondary header) (header, error) {
+	p, s := primary.metadata.Digests["0"], secondary.metadata.Digests["0"]
+	newer, older := primary, secondary
 	if secondary.seqID > primary.seqID {
-		return secondary, nil
+		newer, older = secondary, primary
 	}
-	return primary, nil
+	apart := newer.seqID - older.seqID
+	same := apart != 0 || equalJSON(primary.metadata, secondary.metadata)
+	return newer, l.require("header copies",
+		equals("uuid", secondary.id.String(), primary.id.String(), Tampered),
+		rule{"digest", bytes.Equal(p.Digest, s.Digest) && bytes.Equal(p.Salt, s.Salt), words("two"), "the same in both", Tampered},
+		rule{"seqid", apart <= 1, words(fmt.Sprintf("%d and %d", primary.seqID, secondary.seqID)), "the same, or one apart", Tampered},
+		rule{"JSON", same, words("two"), "the same in both, under the same seqid", Tampered},
+	)
 }
 
 func equalJSON(a, b metadata) bool {

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"strings"
+	"fmt"
 
 	"disk-mapper/internal/keys"
 )
@@ -52,49 +52,57 @@ type header struct {
 	seqID    uint64
 	salt     [64]byte
 	metadata metadata
+	tokens   tokens // of metadata, parsed
 }
 
-// headerCopies says where each of the two copies lies and how it is marked.
-var headerCopies = []struct {
+// headerCopy says where a copy of the header lies and how it is marked.
+type headerCopy struct {
 	name   string
 	magic  string
 	offset int
-}{
+}
+
+var headerCopies = []headerCopy{
 	{"primary header", primaryMagic, 0},
 	{"secondary header", secondaryMagic, headerSize},
 }
 
 // parseCopy checks one copy of the header, binary part and JSON.
-func parseCopy(raw []byte, name, magic string, offset int) (header, error) {
+func (l *ledger) parseCopy(head []byte, c headerCopy) (header, error) {
+	raw := head[c.offset : c.offset+headerSize]
 	var b binaryHeader
 	if _, err := binary.Decode(raw, binary.BigEndian, &b); err != nil {
-		return header{}, refuse(name, err, "a LUKS2 binary header")
+		return header{}, fmt.Errorf("decoding the %s: %w", c.name, err) // cannot happen: the size is constant
 	}
-	id, err := keys.ParseDiskID(text(b.UUID[:]))
-	for _, check := range []struct {
-		ok    bool
-		field string
-		found any
-		want  any
-	}{
-		{string(b.Magic[:]) == magic, "magic", string(b.Magic[:]), magic},
-		{b.Version == 2, "version", b.Version, 2},
-		{b.Size == headerSize, "hdr_size", b.Size, headerSize},
-		{b.Offset == uint64(offset), "hdr_offset", b.Offset, offset},
-		{text(b.CsumAlg[:]) == checksumName, "csum_alg", text(b.CsumAlg[:]), checksumName},
-		{checksum(raw) == [32]byte(b.Csum[:32]) && isZero(b.Csum[32:]), "checksum", "another value", "the SHA-256 of the header"},
-		{b.SeqID != 0 && b.SeqID < maxSeqID, "seqid", b.SeqID, "1 or more, and far from the largest"},
-		{isZero(b.Label[:]), "label", text(b.Label[:]), ""},
-		{isZero(b.Subsystem[:]), "subsystem", text(b.Subsystem[:]), ""},
-		{err == nil, "uuid", text(b.UUID[:]), "a canonical lower-case UUID"},
-		{isZero(b.Padding[:]) && isZero(b.Padding4K[:]), "padding", "data", "zeros"},
-	} {
-		if !check.ok {
-			return header{}, refuse(name+" "+check.field, check.found, check.want)
-		}
+	if err := l.require(c.name, b.rules(raw, c)...); err != nil {
+		return header{}, err
 	}
-	m, err := parseMetadata(raw[binarySize:headerSize], name)
-	return header{id: id, seqID: b.SeqID, salt: b.Salt, metadata: m}, err
+	h := header{seqID: b.SeqID, salt: b.Salt}
+	h.id, _ = keys.ParseDiskID(text(b.UUID[:])) // by the rules
+	var err error
+	if h.metadata, err = l.parseMetadata(raw[binarySize:], c.name); err != nil {
+		return header{}, err
+	}
+	h.tokens, err = l.parseTokens(h.metadata, c.name)
+	return h, err
+}
+
+func (b *binaryHeader) rules(raw []byte, c headerCopy) []rule {
+	_, idErr := keys.ParseDiskID(text(b.UUID[:]))
+	sum := checksum(raw)
+	return []rule{
+		equals("magic", string(b.Magic[:]), c.magic, Damaged),
+		equals("version", b.Version, uint16(2), Unsupported),
+		equals("hdr_size", b.Size, uint64(headerSize), Foreign),
+		equals("hdr_offset", b.Offset, uint64(c.offset), Damaged),
+		equals("csum_alg", text(b.CsumAlg[:]), checksumName, Foreign),
+		{"checksum", sum == [32]byte(b.Csum[:32]) && isZero(b.Csum[32:]), words(fmt.Sprintf("%x...", b.Csum[:8])), fmt.Sprintf("%x...", sum[:8]), Damaged},
+		{"seqid", b.SeqID != 0 && b.SeqID < maxSeqID, b.SeqID, "1 or more, and far from the largest", Tampered},
+		{"label", isZero(b.Label[:]), text(b.Label[:]), "", Foreign},
+		{"subsystem", isZero(b.Subsystem[:]), text(b.Subsystem[:]), "", Foreign},
+		{"uuid", idErr == nil, text(b.UUID[:]), "a canonical lower-case UUID", Tampered},
+		{"padding", isZero(b.Padding[:]) && isZero(b.Padding4K[:]), words("data"), "zeros", Tampered},
+	}
 }
 
 // encode writes one copy from checked values only.
@@ -138,4 +146,4 @@ func text(field []byte) string {
 	return s
 }
 
-func isZero(b []byte) bool { return strings.Trim(string(b), "\x00") == "" }
+func isZero(b []byte) bool { return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1]) }

@@ -14,7 +14,9 @@ package disk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"disk-mapper/internal/keys"
@@ -31,75 +33,120 @@ const interrupted = "disk-mapper: this disk is being formatted\n"
 type Device struct {
 	path   string
 	state  State
-	zero   bool
+	stray  string // of a Blank disk: where something else than zeros was found
 	header header
 	area   []byte // keyslot material
-	tokens tokens
+}
+
+// Report is a verdict in full.
+type Report struct {
+	// Findings are all fields that the verdict has looked at, in their order.
+	Findings []Finding
+	// Refusal is why the disk must not be touched, and Device is nil then.
+	Refusal *Refusal
+	Device  *Device
 }
 
 // Open reads the metadata of the disk at path once and decides what it is. It
 // fails with a *Refusal if the disk is nothing that this daemon may touch, and
 // with the error of the read if it cannot be read. Nothing is written.
 func Open(ctx context.Context, path string) (*Device, error) {
-	s, err := takeSnapshot(ctx, path)
+	r, err := Inspect(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.verdict()
-	if err != nil {
-		return nil, fmt.Errorf("%s is no state disk of ours and was left untouched: %w", path, err)
+	if r.Refusal != nil {
+		return nil, fmt.Errorf("%s is no state disk of ours and was left untouched: %w", path, r.Refusal)
 	}
-	d.path = path
-	return d, nil
+	return r.Device, nil
+}
+
+// Inspect is Open for somebody who wants to know everything: a refused disk is
+// part of the report. path may be a plain file with the contents of a disk.
+func Inspect(ctx context.Context, path string) (Report, error) {
+	s, err := takeSnapshot(ctx, path)
+	if err != nil {
+		return Report{}, err
+	}
+	var l ledger
+	d, err := s.verdict(&l)
+	r := Report{Findings: l.findings, Device: d}
+	if err != nil && !errors.As(err, &r.Refusal) {
+		return Report{}, err
+	}
+	if d != nil {
+		d.path = path
+	}
+	return r, nil
 }
 
 // verdict is pure: all that it knows is in the snapshot.
-func (s snapshot) verdict() (*Device, error) {
-	if s.size < minSize {
-		return nil, refuse("size", s.size, "at least 32 MiB")
+func (s snapshot) verdict(l *ledger) (*Device, error) {
+	if err := l.require("", rule{"size", s.size >= minSize && s.size%512 == 0, s.size, "whole sectors, 32 MiB or more", Foreign}); err != nil {
+		return nil, err
 	}
 	first := s.head[:binarySize]
 	if bytes.HasPrefix(first, []byte(interrupted)) && isZero(first[len(interrupted):]) {
-		return &Device{state: Prepared}, nil
+		return &Device{state: Prepared}, l.require("", rule{"first sector", true, words("the mark of an interrupted format"), "that, or a LUKS2 header", 0})
 	}
-	if string(first[:6]) == primaryMagic && first[7] == 2 && first[6] == 0 {
-		return s.luks2()
+	if string(first[:8]) == primaryMagic+"\x00\x02" {
+		return s.luks2(l)
 	}
-	if found := s.foreign(); found != "" {
-		return nil, refuse("signature", found, "LUKS2, or nothing at all")
-	}
-	return &Device{state: Blank, zero: isZero(s.head) && isZero(s.tail)}, nil
+	return s.blank(l)
 }
 
-func (s snapshot) luks2() (*Device, error) {
+func (s snapshot) luks2(l *ledger) (*Device, error) {
 	var copies [2]header
-	for i, c := range headerCopies {
-		var err error
-		if copies[i], err = parseCopy(s.head[c.offset:c.offset+headerSize], c.name, c.magic, c.offset); err != nil {
-			return nil, err
-		}
+	var errs [2]error
+	for i, c := range headerCopies { // both, so that a report has both
+		copies[i], errs[i] = l.parseCopy(s.head, c)
 	}
-	h, err := checkCopies(copies[0], copies[1])
-	if err != nil {
+	if err := cmp.Or(errs[0], errs[1]); err != nil {
 		return nil, err
 	}
-	t, err := parseTokens(h.metadata)
+	h, err := l.checkCopies(copies[0], copies[1])
 	if err != nil {
 		return nil, err
 	}
 	from, to := h.metadata.keyslotArea()
-	d := &Device{state: Joined, header: h, tokens: t, area: bytes.Clone(s.head[from:to])}
-	if t.prepared() {
-		d.state = Prepared
+	d := &Device{state: Joined, header: h, area: bytes.Clone(s.head[from:to])}
+	if h.tokens.prepared() {
+		d.state = Prepared // and will be formatted, whatever lies behind the header
+		return d, nil
+	}
+	if err := l.checkSuperblock(s); err != nil {
+		return nil, err
 	}
 	return d, nil
+}
+
+// blank is for disks without a header: nothing that is known may be on them, and
+// none that holds data behind a start of zeros is taken for new.
+func (s snapshot) blank(l *ledger) (*Device, error) {
+	found, meaning := s.foreign()
+	if err := l.require("", rule{"signature", found == "", words(cmp.Or(found, "none")), "LUKS2, or none", meaning}); err != nil {
+		return nil, err
+	}
+	zeros, wiped := "everywhere", false
+	if s.stray != "" {
+		wiped = isZero(s.head)
+		zeros = "not at " + s.stray
+	}
+	if err := l.require("", rule{"zeros", !wiped, words(zeros), "everywhere, or not at its start", Damaged}); err != nil {
+		return nil, err
+	}
+	return &Device{state: Blank, stray: s.stray}, nil
 }
 
 // State is what the disk was found to be.
 func (d *Device) State() State { return d.state }
 
-// Zero reports whether a Blank disk held nothing but zeros where metadata lies.
-func (d *Device) Zero() bool { return d.zero }
+// Zero reports whether a Blank disk held nothing but zeros wherever it was looked
+// at: its first 16 MiB, its end, and samples in between.
+func (d *Device) Zero() bool { return d.state == Blank && d.stray == "" }
+
+// Stray says where a Blank disk that is not Zero holds something.
+func (d *Device) Stray() string { return d.stray }
 
 // Path is the block device.
 func (d *Device) Path() string { return d.path }
@@ -110,7 +157,7 @@ func (d *Device) ID() keys.DiskID { return d.header.id }
 // Salt is the cluster's salt from the disk's token. ok is false for disks that
 // keep it in node_state.json only.
 func (d *Device) Salt() (salt keys.MeasurementSalt, ok bool) {
-	return d.tokens.salt, d.tokens.salt.Bytes() != nil
+	return d.header.tokens.salt, d.header.tokens.salt.Bytes() != nil
 }
 
 // Prove tries key against the keyslot, in memory: nothing is mapped or written.

@@ -3,11 +3,8 @@ package disk
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
-
-	"disk-mapper/internal/exactjson"
 )
 
 // metadata is the JSON area, with exactly the members that our headers have.
@@ -85,46 +82,17 @@ type config struct {
 	KeyslotsSize string `json:"keyslots_size"`
 }
 
-// The one layout that is accepted, and what varies within it.
-const (
-	volumeKeySize = 96 // AES-256-XTS and HMAC-SHA-256
-	areaKeySize   = 64
-	afStripes     = 4000
-	sectorSize    = 4096
-	areaSize      = (volumeKeySize*afStripes + 4095) / 4096 * 4096
-	saltSize      = 32
-	digestSize    = 32
-	integritySize = 32
-
-	// Bounds on what one try of a key may cost: about 8 s. Clusters benchmarked
-	// argon2id for 2 s at 64 MiB; cryptsetup's own default goes to 1 GiB. Memory
-	// times passes is what costs time, but for little memory the passes alone do.
-	maxKDFMemory    = 1 << 20 // KiB
-	maxKDFCPUs      = 4
-	maxKDFWork      = 1 << 24 // KiB times passes
-	maxKDFTime      = 4096
-	minDigestRounds = 1000
-	maxDigestRounds = 2_000_000
-)
-
 // parseMetadata checks the JSON area: text, then NULs to the end.
-func parseMetadata(raw []byte, name string) (metadata, error) {
+func (l *ledger) parseMetadata(raw []byte, name string) (metadata, error) {
 	text, padding, terminated := bytes.Cut(raw, []byte{0})
-	if !terminated || !isZero(padding) {
-		return metadata{}, refuse(name+" JSON area", "no NUL, or data after it", "NUL-padded JSON")
-	}
-	var m metadata
-	if err := exactjson.Unmarshal(text, &m); err != nil {
-		return metadata{}, refuse(name+" JSON", err, "exactly the members of a state disk")
-	}
-	if err := m.check(); err != nil {
-		var r *Refusal
-		if errors.As(err, &r) {
-			r.Field = name + " " + r.Field
-		}
+	if err := l.require(name, rule{"JSON area", terminated && isZero(padding), words("something else"), "JSON, then NULs to the end", Tampered}); err != nil {
 		return metadata{}, err
 	}
-	return m, nil
+	var m metadata
+	if err := l.exactly(name, text, &m); err != nil {
+		return metadata{}, err
+	}
+	return m, l.require(name, m.rules()...)
 }
 
 func (m metadata) encode() ([]byte, error) {

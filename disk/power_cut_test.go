@@ -94,10 +94,3 @@ func apply(disk []byte, writes []write) {
 		copy(disk[w.offset:], w.bytes)
 	}
 }
-
-// diskOf is the verdict on a disk with this metadata.
-func diskOf(metadata []byte) (*Device, error) {
-	head := append(bytes.Clone(metadata), make([]byte, superblockSize)...)
-	copy(head[metadataSize:], "integrt\x00")
-	return snapshot{head: head, tail: make([]byte, tailSize), size: minSize}.verdict()
-}

@@ -16,14 +16,22 @@ const readTimeout = 60 * time.Second
 // superblockSize is the dm-integrity superblock at the start of the data segment.
 const superblockSize = 4096
 
-const tailSize = 64 << 10
+const (
+	tailSize = 256 << 10
+	// samples of sampleSize bytes, evenly over the disk, tell a disk that is all
+	// zeros from one whose start was wiped.
+	samples    = 64
+	sampleSize = 4096
+)
 
 // snapshot is the disk's metadata, read once: whatever the disk answers later
 // cannot change the verdict.
 type snapshot struct {
 	head []byte // the first 16 MiB and the superblock, or the whole of a smaller disk
-	tail []byte // the last 64 KiB, where GPT and RAID keep their second copy
+	tail []byte // the last 256 KiB, where GPT and RAID keep theirs
 	size int64
+	// stray says where something else than zeros was found first; empty for nowhere.
+	stray string
 }
 
 // takeSnapshot reads plainly, without any library. A read that fails, or is not
@@ -65,5 +73,29 @@ func readMetadata(path string) (snapshot, error) {
 	if err := errors.Join(headErr, tailErr); err != nil {
 		return snapshot{}, fmt.Errorf("reading the metadata of %s: %w", path, err)
 	}
+	if s.stray, err = s.findStray(f); err != nil {
+		return snapshot{}, fmt.Errorf("reading samples of %s: %w", path, err)
+	}
 	return s, nil
+}
+
+// findStray reads more of the disk only if its start is all zeros.
+func (s snapshot) findStray(f io.ReaderAt) (string, error) {
+	if s.size < minSize || !isZero(s.head) {
+		return "its start", nil
+	}
+	if !isZero(s.tail) {
+		return "its end", nil
+	}
+	block := make([]byte, sampleSize)
+	for i := range int64(samples) {
+		at := s.size / samples * i &^ (sampleSize - 1)
+		if _, err := f.ReadAt(block, at); err != nil {
+			return "", err
+		}
+		if !isZero(block) {
+			return fmt.Sprintf("byte %d", at), nil
+		}
+	}
+	return "", nil
 }

@@ -1,7 +1,5 @@
 package disk
 
-import "fmt"
-
 // State is what a disk is, as far as this daemon is concerned. Only Blank and
 // Prepared may be formatted.
 type State int
@@ -29,29 +27,4 @@ func (s State) String() string {
 		return "joined"
 	}
 	return "unknown"
-}
-
-// Refusal says why a disk is neither Blank, Prepared nor Joined.
-type Refusal struct {
-	Field string // where on the disk
-	Found string // what is there
-	Want  string // what would have been accepted
-}
-
-// Error names field, found and wanted.
-func (r *Refusal) Error() string {
-	return fmt.Sprintf("%s: found %s, want %s", r.Field, r.Found, r.Want)
-}
-
-func refuse(field string, found, want any) *Refusal {
-	return &Refusal{Field: field, Found: clip(found), Want: clip(want)}
-}
-
-// clip keeps what a hostile disk says short and on one line.
-func clip(v any) string {
-	s, ok := v.(string)
-	if !ok {
-		return fmt.Sprintf("%.120s", fmt.Sprint(v))
-	}
-	return fmt.Sprintf("%.120q", s)
 }

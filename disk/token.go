@@ -3,8 +3,10 @@ package disk
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
 
-	"disk-mapper/internal/exactjson"
 	"disk-mapper/internal/keys"
 )
 
@@ -58,64 +60,74 @@ type tokens struct {
 func (t tokens) prepared() bool { return t.uninitialized && !t.rekeyed }
 
 // parseTokens accepts the tokens that a state disk can have, each at its number.
-func parseTokens(m metadata) (tokens, error) {
+func (l *ledger) parseTokens(m metadata, name string) (tokens, error) {
 	var t tokens
-	for id, raw := range m.Tokens {
+	for _, id := range slices.Sorted(maps.Keys(m.Tokens)) {
+		place := name + " token " + clipText(id)
 		var err error
-		switch id {
+		switch raw := m.Tokens[id]; id {
 		case stateTokenID:
-			t.uninitialized, err = parseState(raw)
+			err = l.parseState(place, raw, &t)
 		case saltTokenID:
-			t.salt, err = parseSalt(raw)
+			err = l.parseSalt(place, raw, &t)
 		case formatTokenID:
-			t.rekeyed, err = parseFormat(raw, m.Keyslots["0"])
+			err = l.parseFormat(place, raw, m.Keyslots["0"], &t)
 		default:
-			return tokens{}, refuse("token "+id, "a token", "none with this number")
+			err = l.require(place, rule{"number", false, id, "0, 1 or 2", Foreign})
 		}
 		if err != nil {
-			return tokens{}, refuse("token "+id, err, "a well-formed token of a state disk")
+			return tokens{}, err
 		}
 	}
-	return t, nil
+	return t, l.require(name, rule{"tokens", t.consistent(m.Tokens), words("a salt, beside the mark of a disk that has not joined"), "the tokens of one state of a disk", Tampered})
 }
 
-func parseState(raw []byte) (uninitialized bool, err error) {
+// consistent: whoever writes the salt token has joined, and says so in the same
+// write.
+func (t tokens) consistent(all map[string]json.RawMessage) bool {
+	_, salted := all[saltTokenID]
+	_, formatted := all[formatTokenID]
+	_, stated := all[stateTokenID]
+	return !salted || stated && !formatted && !t.uninitialized
+}
+
+func (l *ledger) parseState(place string, raw []byte, t *tokens) error {
 	var s stateToken
-	if err := exactjson.Unmarshal(raw, &s); err != nil {
-		return false, err
+	if err := l.exactly(place, raw, &s); err != nil {
+		return err
 	}
-	return !s.Initialized, checkToken(s.Type, stateTokenType, s.Keyslots)
+	t.uninitialized = !s.Initialized
+	return l.require(place, tokenRules(s.Type, stateTokenType, s.Keyslots)...)
 }
 
-func parseSalt(raw []byte) (keys.MeasurementSalt, error) {
+func (l *ledger) parseSalt(place string, raw []byte, t *tokens) error {
 	var s saltToken
-	if err := exactjson.Unmarshal(raw, &s); err != nil {
-		return keys.MeasurementSalt{}, err
+	if err := l.exactly(place, raw, &s); err != nil {
+		return err
 	}
-	if err := checkToken(s.Type, saltTokenType, s.Keyslots); err != nil {
-		return keys.MeasurementSalt{}, err
-	}
-	return keys.NewMeasurementSalt(s.Salt)
+	var err error
+	t.salt, err = keys.NewMeasurementSalt(s.Salt)
+	return l.require(place, append(tokenRules(s.Type, saltTokenType, s.Keyslots),
+		rule{"salt length", err == nil, len(s.Salt), keys.Size, Tampered})...)
 }
 
-func parseFormat(raw []byte, k keyslot) (rekeyed bool, err error) {
+func (l *ledger) parseFormat(place string, raw []byte, k keyslot, t *tokens) error {
 	var f formatToken
-	if err := exactjson.Unmarshal(raw, &f); err != nil {
-		return false, err
+	if err := l.exactly(place, raw, &f); err != nil {
+		return err
 	}
-	return !bytes.Equal(f.KDFSalt, k.KDF.Salt), checkToken(f.Type, formatTokenType, f.Keyslots)
+	t.rekeyed = !bytes.Equal(f.KDFSalt, k.KDF.Salt)
+	return l.require(place, append(tokenRules(f.Type, formatTokenType, f.Keyslots),
+		equals("kdf_salt length", len(f.KDFSalt), saltSize, Tampered))...)
 }
 
-// checkToken: the type decides what a token means, and none of ours is for
+// tokenRules: the type decides what a token means, and none of ours is for
 // unlocking a keyslot.
-func checkToken(found, want string, keyslots []string) error {
-	if found != want {
-		return refuse("type", found, want)
+func tokenRules(found, want string, keyslots []string) []rule {
+	return []rule{
+		equals("type", found, want, Tampered),
+		equals("keyslots", strings.Join(keyslots, ","), "", Tampered),
 	}
-	if len(keyslots) != 0 {
-		return refuse("keyslots", len(keyslots), 0)
-	}
-	return nil
 }
 
 // formattedTokens are the tokens of a disk that was just formatted.
