@@ -9,6 +9,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 PROTOS  := proto/recoverproto/recover.proto proto/joinproto/join.proto
 # VM tests to run, as for go test -run.
 RUN ?= .
+# How long each fuzz target runs.
+FUZZTIME ?= 10s
 
 .PHONY: help
 help: ## list what can be made
@@ -25,7 +27,7 @@ demo: deps ## tell the story of one node: format, join, rejoin, recover
 
 .PHONY: test
 test: deps ## run every test
-	@$(MAKE) --no-print-directory lint test-unit test-vm
+	@$(MAKE) --no-print-directory lint test-unit fuzz test-vm
 
 .PHONY: build
 build: deps ## build the programs, the demo and the metadata server into build/
@@ -40,6 +42,15 @@ image: deps ## build the VM image (kernel and initrd) into build/image/, if its 
 .PHONY: test-unit
 test-unit: deps ## run the tests that need no VM, under the race detector
 	go test -race ./...
+
+.PHONY: fuzz
+fuzz: deps ## fuzz what is read from disks; FUZZTIME=10m for longer
+	@for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' disk/fuzz_test.go); do \
+	  go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./disk | tail -n 3; done
+
+.PHONY: corpus
+corpus: deps ## write the disks that must be refused, and what each must be refused for, into build/corpus/
+	@mkdir -p build/corpus && go test ./disk -run '^TestWriteCorpus$$' -write-corpus=$(CURDIR)/build/corpus
 
 .PHONY: test-vm
 test-vm: build image ## run the tests that boot VMs; RUN=name chooses

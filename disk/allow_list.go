@@ -146,9 +146,9 @@ func (l *ledger) checkCopies(primary, secondary header) (header, error) {
 	same := apart != 0 || equalJSON(primary.metadata, secondary.metadata)
 	return newer, l.require("header copies",
 		equals("uuid", secondary.id.String(), primary.id.String(), Tampered),
-		rule{"digest", bytes.Equal(p.Digest, s.Digest) && bytes.Equal(p.Salt, s.Salt), words("two"), "the same in both", Tampered},
+		holds("digest", bytes.Equal(p.Digest, s.Digest) && bytes.Equal(p.Salt, s.Salt), "two", "the same in both", Tampered),
 		rule{"seqid", apart <= 1, words(fmt.Sprintf("%d and %d", primary.seqID, secondary.seqID)), "the same, or one apart", Tampered},
-		rule{"JSON", same, words("two"), "the same in both, under the same seqid", Tampered},
+		holds("JSON", same, "two", "the same in both, under the same seqid", Tampered),
 	)
 }
 

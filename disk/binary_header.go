@@ -101,7 +101,7 @@ func (b *binaryHeader) rules(raw []byte, c headerCopy) []rule {
 		{"label", isZero(b.Label[:]), text(b.Label[:]), "", Foreign},
 		{"subsystem", isZero(b.Subsystem[:]), text(b.Subsystem[:]), "", Foreign},
 		{"uuid", idErr == nil, text(b.UUID[:]), "a canonical lower-case UUID", Tampered},
-		{"padding", isZero(b.Padding[:]) && isZero(b.Padding4K[:]), words("data"), "zeros", Tampered},
+		holds("padding", isZero(b.Padding[:]) && isZero(b.Padding4K[:]), "data", "zeros", Tampered),
 	}
 }
 

@@ -47,17 +47,19 @@ func image(t testing.TB, h header, area []byte) []byte {
 }
 
 func TestOpenKnowsItsOwnDisks(t *testing.T) {
+	const published, ours = "Constellation v2.10 to v2.24", "disk-mapper"
 	for name, tc := range map[string]struct {
 		change func(*header)
 		want   State
+		origin string
 	}{
-		"prepared":                            {func(*header) {}, Prepared},
-		"prepared by a daemon of v2.10":       {func(h *header) { delete(h.metadata.Tokens, "2") }, Prepared},
-		"joined, no token as before v2.10":    {func(h *header) { clear(h.metadata.Tokens) }, Joined},
-		"joined, state token of v2.10":        {func(h *header) { h.metadata.Tokens["0"] = joinedTokens(salt(t))["0"] }, Joined},
-		"joined, enrolled by us":              {func(h *header) { h.metadata.Tokens = joinedTokens(salt(t)) }, Joined},
-		"joined, only the key changed (v2.2)": {func(h *header) { h.metadata.Tokens = formattedTokens(keyslot{KDF: kdf{Salt: random(32)}}) }, Joined},
-		"joined, state token removed":         {func(h *header) { delete(h.metadata.Tokens, "0") }, Joined},
+		"prepared":                            {func(*header) {}, Prepared, ours + ", format"},
+		"prepared by a daemon of v2.10":       {func(h *header) { delete(h.metadata.Tokens, "2") }, Prepared, published},
+		"joined, no token as before v2.10":    {func(h *header) { clear(h.metadata.Tokens) }, Joined, "Constellation v2.0 to v2.9"},
+		"joined, state token of v2.10":        {func(h *header) { delete(h.metadata.Tokens, "2"); h.metadata.Tokens["0"] = joinedTokens(salt(t))["0"] }, Joined, published},
+		"joined, enrolled by us":              {func(h *header) { h.metadata.Tokens = joinedTokens(salt(t)) }, Joined, ours + ", format and enrolment"},
+		"joined, only the key changed (v2.2)": {func(h *header) { h.metadata.Tokens = formattedTokens(keyslot{KDF: kdf{Salt: random(32)}}) }, Joined, ours + ", then a bootstrapper of v2.x"},
+		"joined, state token removed":         {func(h *header) { delete(h.metadata.Tokens, "0") }, Joined, ours + ", format"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, area, key := preparedDisk(t)
@@ -65,6 +67,7 @@ func TestOpenKnowsItsOwnDisks(t *testing.T) {
 			d, err := Open(t.Context(), diskFile(t, image(t, h, area)))
 			require.NoError(t, err)
 			assert.Equal(t, tc.want, d.State())
+			assert.Equal(t, tc.origin, d.Origin())
 			assert.Equal(t, h.id, d.ID())
 			assert.NoError(t, d.Prove(key))
 			assert.ErrorIs(t, d.Prove(keys.RandomDiskKey()), keys.ErrWrongKey)

@@ -85,7 +85,7 @@ type config struct {
 // parseMetadata checks the JSON area: text, then NULs to the end.
 func (l *ledger) parseMetadata(raw []byte, name string) (metadata, error) {
 	text, padding, terminated := bytes.Cut(raw, []byte{0})
-	if err := l.require(name, rule{"JSON area", terminated && isZero(padding), words("something else"), "JSON, then NULs to the end", Tampered}); err != nil {
+	if err := l.require(name, holds("JSON area", terminated && isZero(padding), "something else", "JSON, then NULs to the end", Tampered)); err != nil {
 		return metadata{}, err
 	}
 	var m metadata

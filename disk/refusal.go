@@ -95,6 +95,15 @@ func equals(field string, found, want any, broken Meaning) rule {
 	return rule{field, found == want, found, want, broken}
 }
 
+// holds is a rule whose breach has words of its own instead of a value.
+func holds(field string, ok bool, breach, want string, broken Meaning) rule {
+	r := rule{field, ok, words(breach), want, broken}
+	if ok {
+		r.found = words(want)
+	}
+	return r
+}
+
 // ledger takes down what the verdict has looked at, in order.
 type ledger struct{ findings []Finding }
 
@@ -118,7 +127,7 @@ func (l *ledger) require(place string, rules ...rule) error {
 // exactly decodes JSON into v, which has all members that are allowed.
 func (l *ledger) exactly(place string, raw []byte, v any) error {
 	err := exactjson.Unmarshal(raw, v)
-	r := rule{"JSON", err == nil, words("exactly its members"), "exactly its members", Tampered}
+	r := holds("JSON", err == nil, "", "exactly its members", Tampered)
 	fault, inMember := errors.AsType[*exactjson.Fault](err)
 	switch {
 	case inMember && fault.Path == "":

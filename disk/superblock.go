@@ -54,7 +54,7 @@ func (l *ledger) checkSuperblock(s snapshot) error {
 		return fmt.Errorf("decoding the integrity superblock: %w", err) // cannot happen: the size is constant
 	}
 	return l.require("integrity superblock", append(b.rules(uint64(s.size)/512),
-		rule{"rest", isZero(raw[n:]), words("data"), "zeros", Tampered})...)
+		holds("rest", isZero(raw[n:]), "data", "zeros", Tampered))...)
 }
 
 func (b superblock) rules(diskSectors uint64) []rule {
@@ -76,7 +76,7 @@ func (b superblock) rules(diskSectors uint64) []rule {
 		},
 		equals("recalc_sector", b.RecalcSector, uint64(0), Tampered),
 		{"log2_blocks_per_bitmap_bit", b.Log2BitmapBlocks == 0 || b.Log2BitmapBlocks == log2BitmapBlocks, b.Log2BitmapBlocks, fmt.Sprintf("%d, or 0", log2BitmapBlocks), Tampered},
-		{"padding and salt", b.Padding == [2]byte{} && b.Padding2 == [8]byte{} && b.Salt == [16]byte{}, words("data"), "zeros", Tampered},
+		holds("padding and salt", b.Padding == [2]byte{} && b.Padding2 == [8]byte{} && b.Salt == [16]byte{}, "data", "zeros", Tampered),
 	}
 }
 

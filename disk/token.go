@@ -79,7 +79,7 @@ func (l *ledger) parseTokens(m metadata, name string) (tokens, error) {
 			return tokens{}, err
 		}
 	}
-	return t, l.require(name, rule{"tokens", t.consistent(m.Tokens), words("a salt, beside the mark of a disk that has not joined"), "the tokens of one state of a disk", Tampered})
+	return t, l.require(name, holds("tokens", t.consistent(m.Tokens), "a salt, beside the mark of a disk that has not joined", "the tokens of one state of a disk", Tampered))
 }
 
 // consistent: whoever writes the salt token has joined, and says so in the same
@@ -89,6 +89,27 @@ func (t tokens) consistent(all map[string]json.RawMessage) bool {
 	_, formatted := all[formatTokenID]
 	_, stated := all[stateTokenID]
 	return !salted || stated && !formatted && !t.uninitialized
+}
+
+// Origin says who has written the header; empty if there is none.
+func (d *Device) Origin() string {
+	all := d.header.metadata.Tokens
+	_, stated := all[stateTokenID]
+	_, salted := all[saltTokenID]
+	_, formatted := all[formatTokenID]
+	switch {
+	case d.area == nil:
+		return ""
+	case salted:
+		return "disk-mapper, format and enrolment"
+	case formatted && d.header.tokens.rekeyed:
+		return "disk-mapper, then a bootstrapper of v2.x"
+	case formatted:
+		return "disk-mapper, format"
+	case stated:
+		return "Constellation v2.10 to v2.24"
+	}
+	return "Constellation v2.0 to v2.9"
 }
 
 func (l *ledger) parseState(place string, raw []byte, t *tokens) error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"disk-mapper/attestation"
+	"disk-mapper/disk"
 )
 
 // options is what the command line, the environment and the kernel command line
@@ -19,6 +20,8 @@ type options struct {
 	profile   attestation.Profile
 	verbosity int
 	enroll    bool
+	// requireBlank forbids to format a disk that is not all zeros.
+	requireBlank bool
 }
 
 const usage = `disk-mapper brings up the encrypted state disk of a confidential VM.
@@ -28,10 +31,15 @@ const usage = `disk-mapper brings up the encrypted state disk of a confidential 
   disk-mapper enroll [flags]    run once per life of a node, after the disk was formatted
                                 and mounted at /run/state: fetch a join ticket, measure
                                 the cluster ID, make the disk belong to the cluster
+  disk-mapper inspect DISK      say what a disk, or a file with its contents, is to the daemon,
+                                and why; never writes (see disk-mapper inspect -help)
 
 What a flag does not say, the kernel command line does: constel.csp=,
 constel.attestation-variant=, constel.compat=. The environment variable
 CONSTEL_ATTESTATION_VARIANT stands between the two.
+
+constel.state-disk=require-blank on the kernel command line: a disk without any known
+signature is formatted only if it is all zeros.
 
 Flags:
 `
@@ -55,7 +63,7 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 		return options{}, err
 	}
 	if f.NArg() > 0 {
-		return options{}, fmt.Errorf("unexpected argument %q: want flags, or enroll as the first word", f.Arg(0))
+		return options{}, fmt.Errorf("unexpected argument %q: want flags, or enroll or inspect as the first word", f.Arg(0))
 	}
 	on := kernelArguments(kernel)
 	var platformErr, variantErr, profileErr error
@@ -65,7 +73,26 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 	if platformErr != nil { // the variant's default depends on it
 		return options{}, platformErr
 	}
-	return o, errors.Join(variantErr, profileErr)
+	return o, errors.Join(variantErr, profileErr, o.setStateDisk(on["constel.state-disk"]))
+}
+
+// setStateDisk reads constel.state-disk=. A word that is misspelt must not make
+// the daemon less careful than it was meant to be.
+func (o *options) setStateDisk(word string) error {
+	o.requireBlank = word == "require-blank"
+	if word != "" && !o.requireBlank {
+		return fmt.Errorf("unknown constel.state-disk=%q on the kernel command line, want require-blank, or nothing", word)
+	}
+	return nil
+}
+
+// admit is the policy on what may be formatted, beyond what the disk itself says.
+func (o options) admit(d *disk.Device) error {
+	if o.requireBlank && d.State() == disk.Blank && !d.Zero() {
+		return fmt.Errorf("%s carries no known signature, but is not all zeros (%s is not) and was left untouched: "+
+			"constel.state-disk=require-blank forbids to format it; wipe it if nobody needs what is on it", d.Path(), d.Stray())
+	}
+	return nil
 }
 
 func printUsage(f *flag.FlagSet, out io.Writer) {

@@ -50,13 +50,18 @@ func TestParseOptions(t *testing.T) {
 			args: []string{"enroll", "-csp=qemu"},
 			want: func(t *testing.T, o options) { assert.True(t, o.enroll) },
 		},
-		"unknown csp":      {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
-		"no csp":           {wantErr: `unknown cloud platform "", want one of: qemu`},
-		"unknown variant":  {args: []string{"-csp=qemu"}, env: map[string]string{"CONSTEL_ATTESTATION_VARIANT": "dummy"}, wantErr: `unknown attestation variant "dummy", want one of: qemu-vtpm`},
-		"variant by case":  {args: []string{"-csp=qemu"}, kernel: "constel.attestation-variant=QEMU-VTPM", wantErr: "unknown attestation variant"},
-		"unknown profile":  {args: []string{"-csp=qemu", "-compat=3"}, wantErr: `unknown compatibility profile "3", want one of: 2.24, 2.1`},
-		"unknown flag":     {args: []string{"-nope"}, wantErr: "flag provided but not defined"},
-		"unknown argument": {args: []string{"-csp=qemu", "format"}, wantErr: `unexpected argument "format"`},
+		"only blank disks": {
+			args: []string{"-csp=qemu"}, kernel: "constel.state-disk=require-blank",
+			want: func(t *testing.T, o options) { assert.True(t, o.requireBlank) },
+		},
+		"unknown state-disk": {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=blank", wantErr: `unknown constel.state-disk="blank"`},
+		"unknown csp":        {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
+		"no csp":             {wantErr: `unknown cloud platform "", want one of: qemu`},
+		"unknown variant":    {args: []string{"-csp=qemu"}, env: map[string]string{"CONSTEL_ATTESTATION_VARIANT": "dummy"}, wantErr: `unknown attestation variant "dummy", want one of: qemu-vtpm`},
+		"variant by case":    {args: []string{"-csp=qemu"}, kernel: "constel.attestation-variant=QEMU-VTPM", wantErr: "unknown attestation variant"},
+		"unknown profile":    {args: []string{"-csp=qemu", "-compat=3"}, wantErr: `unknown compatibility profile "3", want one of: 2.24, 2.1`},
+		"unknown flag":       {args: []string{"-nope"}, wantErr: "flag provided but not defined"},
+		"unknown argument":   {args: []string{"-csp=qemu", "format"}, wantErr: `unexpected argument "format"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -76,17 +81,18 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var out bytes.Buffer
 	_, err := parseOptions([]string{"--help"}, env(nil), "", &out)
 	require.ErrorIs(t, err, flag.ErrHelp)
-	for _, word := range []string{"-csp", "-v", "-compat", "enroll", "constel.csp=", "CONSTEL_ATTESTATION_VARIANT", "qemu", "2.24"} {
+	for _, word := range []string{"-csp", "-v", "-compat", "enroll", "inspect", "constel.state-disk=require-blank", "constel.csp=", "CONSTEL_ATTESTATION_VARIANT", "qemu", "2.24"} {
 		assert.Contains(t, out.String(), word)
 	}
 }
 
 func TestRunFailsOnAnUnknownPlatform(t *testing.T) {
-	var out bytes.Buffer
-	assert.Equal(t, 1, run(t.Context(), []string{"-csp=nimbus"}, env(nil), &out))
+	var stdout, out bytes.Buffer
+	assert.Equal(t, 1, run(t.Context(), []string{"-csp=nimbus"}, env(nil), &stdout, &out))
 	assert.Contains(t, out.String(), `"level":"ERROR"`)
 	assert.Contains(t, out.String(), "want one of: qemu")
-	assert.Equal(t, 0, run(t.Context(), []string{"-help"}, env(nil), &out))
+	assert.Equal(t, 0, run(t.Context(), []string{"-help"}, env(nil), &stdout, &out))
+	assert.Empty(t, stdout.String())
 }
 
 func TestEveryPlatformHasADiskForEachProfile(t *testing.T) {

@@ -28,15 +28,18 @@ const (
 	kernelLine      = "/proc/cmdline"
 )
 
-// run does what args ask for, logs one error if that fails, and returns the exit
-// status: 0 done, 1 failed.
-func run(ctx context.Context, args []string, getenv func(string) string, out io.Writer) int {
+// run does what args ask for and returns the exit status: 0 done, 1 failed, or
+// one of inspect. Its log goes to stderr, with one error if it fails.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "inspect" {
+		return inspect(ctx, args[1:], stdout, stderr)
+	}
 	kernel, err := os.ReadFile(kernelLine)
 	if err != nil {
 		kernel = nil // then flags and environment have to say it
 	}
-	o, err := parseOptions(args, getenv, string(kernel), out)
-	log := logging.New(out, o.verbosity)
+	o, err := parseOptions(args, getenv, string(kernel), stderr)
+	log := logging.New(stderr, o.verbosity)
 	defer func() { _ = log.Sync() }() // the console cannot be synced
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -66,6 +69,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 func boot(ctx context.Context, o options, status func(string), log *zap.Logger) error {
 	d, err := openStateDisk(ctx, o.platform.stateDisk[o.profile.Name])
 	if err != nil {
+		return err
+	}
+	if err := o.admit(d.Device); err != nil {
 		return err
 	}
 	b := setup.Boot{Disk: d, Handover: setup.Handover{Root: "/"}, Status: status, Log: log}

@@ -256,7 +256,7 @@ func TestForeignDisk(t *testing.T) {
 	vm := n.boot(t)
 	waitEnd(t, vm, vmtest.Reset)
 	assert.Contains(t, console(vm), "Failed to prepare the state disk")
-	assert.Contains(t, console(vm), "found \\\"an ext2, ext3 or ext4 file system\\\"")
+	assert.Contains(t, console(vm), "found an ext2, ext3 or ext4 file system, want LUKS2, or none (foreign: ")
 	assert.Equal(t, before, fileHash(t, n.disk))
 }
 
