@@ -47,9 +47,16 @@ func craft(t testing.TB, h header, area []byte, key keys.DiskKey) *crafted {
 	return c
 }
 
-// clone is another disk with the same content.
-func (c *crafted) clone() *crafted {
-	return &crafted{TB: c.TB, json: c.json, image: bytes.Clone(c.image), key: c.key}
+// with works on the disk for the time of use, and takes everything back.
+func (c *crafted) with(change func(*crafted), use func()) {
+	json, image := c.json, c.image
+	headers, superblock := bytes.Clone(image[:headersSize]), bytes.Clone(image[metadataSize:metadataSize+superblockSize])
+	change(c)
+	c.seal()
+	use()
+	c.json, c.image, c.raw = json, image, nil
+	copy(image, headers)
+	copy(image[metadataSize:], superblock)
 }
 
 // superblockOf is what a formatter writes on a disk of this size.
