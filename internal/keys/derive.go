@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/json"
@@ -28,7 +27,7 @@ func NewMasterSecret(key, salt []byte) (MasterSecret, error) {
 	if len(salt) < MinMasterSalt {
 		return MasterSecret{}, fmt.Errorf("master salt: %w: %d bytes, want at least %d", ErrLength, len(salt), MinMasterSalt)
 	}
-	return MasterSecret{hide(bytes.Clone(key)), hide(bytes.Clone(salt))}, nil
+	return MasterSecret{hide(key), hide(salt)}, nil
 }
 
 // ParseMasterSecret reads the JSON file {"key": base64, "salt": base64} that
@@ -70,7 +69,11 @@ func (m MasterSecret) Pair(disk DiskID) (Pair, error) {
 		return Pair{}, err
 	}
 	measurement, err := m.MeasurementSecret()
-	return Pair{Disk: key, Measurement: measurement}, err
+	if err != nil {
+		key.Wipe()
+		return Pair{}, err
+	}
+	return Pair{Disk: key, Measurement: measurement}, nil
 }
 
 // NewClusterID derives the cluster ID from the secret of the cluster and the
@@ -88,7 +91,13 @@ func derive(key, salt []byte, name string) (secret, error) {
 	if len(key) == 0 {
 		return secret{}, fmt.Errorf("deriving %s: %w: empty key", name, ErrLength)
 	}
-	raw, err := hkdf.Key(sha256.New, key, salt, "key-"+name, Size)
+	pseudorandom, err := hkdf.Extract(sha256.New, key, salt)
+	defer clear(pseudorandom)
+	if err != nil {
+		return secret{}, fmt.Errorf("deriving %s: %w", name, err)
+	}
+	raw, err := hkdf.Expand(sha256.New, pseudorandom, "key-"+name, Size)
+	defer clear(raw)
 	if err != nil {
 		return secret{}, fmt.Errorf("deriving %s: %w", name, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"sync/atomic"
 )
 
 // Size is the length in bytes of every key, secret and salt of a node.
@@ -21,24 +23,44 @@ const Size = 32
 var ErrLength = errors.New("wrong length")
 
 // secret is bytes behind pointers: copies of the value share the bytes, so that
-// Wipe reaches them all. The zero value holds nothing.
+// Wipe reaches them all. The zero value holds nothing. The bytes are in locked
+// memory and stay there for good if nobody wipes them: a slice from Bytes does
+// not keep their place, and must not lose it.
 type secret struct{ box *box }
 
 // box is there because fmt follows one pointer, even of an unexported field,
 // where a verb does not fit the type. It does not follow two.
-type box struct{ bytes *[]byte }
+type box struct {
+	bytes *[]byte
+	home  *memory // takes the bytes back; nil if they are no secret
+	wiped atomic.Bool
+}
 
 func newSecret(name string, raw []byte) (secret, error) {
 	if len(raw) != Size {
-		return secret{}, fmt.Errorf("%s: %w: %d bytes, want %d", name, ErrLength, len(raw), Size)
+		return secret{}, wrongLength(name, raw)
 	}
-	return hide(bytes.Clone(raw)), nil
+	return hide(raw), nil
 }
 
-// hide owns raw.
-func hide(raw []byte) secret { return secret{&box{&raw}} }
+func wrongLength(name string, raw []byte) error {
+	return fmt.Errorf("%s: %w: %d bytes, want %d", name, ErrLength, len(raw), Size)
+}
 
-// Bytes returns the secret itself, not a copy; nil for the zero value.
+// hide copies raw.
+func hide(raw []byte) secret {
+	s := allocate(len(raw))
+	copy(s.Bytes(), raw)
+	return s
+}
+
+func allocate(n int) secret {
+	place := vault.take(n)
+	return secret{&box{bytes: &place, home: &vault}}
+}
+
+// Bytes returns the secret itself, not a copy; nil for the zero value. What it
+// returned must not be used after a Wipe: ask again, then there are zeros.
 func (s secret) Bytes() []byte {
 	if s.box == nil {
 		return nil
@@ -46,8 +68,14 @@ func (s secret) Bytes() []byte {
 	return *s.box.bytes
 }
 
-// Wipe overwrites the secret, for every copy of the value.
-func (s secret) Wipe() { clear(s.Bytes()) }
+// Wipe overwrites the secret, for every copy of the value. Its place is used
+// again once there is no copy left.
+func (s secret) Wipe() {
+	clear(s.Bytes())
+	if s.box != nil && s.box.home != nil && !s.box.wiped.Swap(true) {
+		runtime.AddCleanup(s.box, s.box.home.giveBack, *s.box.bytes)
+	}
+}
 
 // Format prints [secret] for every verb, so that no log or error shows the bytes.
 func (secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
@@ -66,9 +94,9 @@ func NewDiskKey(raw []byte) (DiskKey, error) {
 
 // RandomDiskKey draws a key for a disk that has no cluster yet.
 func RandomDiskKey() DiskKey {
-	k := make([]byte, Size)
-	_, _ = rand.Read(k) // never fails, by its contract
-	return DiskKey{hide(k)}
+	k := allocate(Size)
+	_, _ = rand.Read(k.Bytes()) // never fails, by its contract
+	return DiskKey{k}
 }
 
 // Clone returns a copy that outlives a Wipe of k.
@@ -94,13 +122,16 @@ func (s MeasurementSecret) Clone() MeasurementSecret {
 }
 
 // MeasurementSalt is the cluster's salt, kept on each node's state disk. It is
-// no secret but is not logged either.
+// no secret but is not logged either. It is in ordinary memory.
 type MeasurementSalt struct{ secret }
 
 // NewMeasurementSalt copies raw. It fails with ErrLength unless raw has 32 bytes.
 func NewMeasurementSalt(raw []byte) (MeasurementSalt, error) {
-	s, err := newSecret("measurement salt", raw)
-	return MeasurementSalt{s}, err
+	if len(raw) != Size {
+		return MeasurementSalt{}, wrongLength("measurement salt", raw)
+	}
+	own := bytes.Clone(raw)
+	return MeasurementSalt{secret{&box{bytes: &own}}}, nil
 }
 
 // ClusterID is what a node extends into its TPM once it belongs to a cluster.
