@@ -50,6 +50,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	log.Info("Starting disk-mapper", zap.String("version", version), zap.String("cloudProvider", o.platform.name),
 		zap.String("variant", string(o.variant)), zap.String("compat", o.profile.Name))
+	if err := keys.Locked(); err != nil { // no reason to leave the node without its disk
+		log.Warn("Keys are not in locked memory", zap.Error(err))
+	}
 	status := notifier(getenv("NOTIFY_SOCKET"))
 	if o.enroll {
 		if err := enroll(ctx, o, status, log); err != nil {

@@ -9,6 +9,7 @@
 package joinservice
 
 import (
+	"bytes"
 	"context"
 
 	"disk-mapper/internal/keys"
@@ -43,10 +44,11 @@ func (t *Tickets) IssueJoinTicket(ctx context.Context, request *joinproto.IssueJ
 	if err != nil {
 		return nil, err
 	}
+	defer pair.Wipe()
 	return &joinproto.IssueJoinTicketResponse{
-		StateDiskKey:      pair.Disk.Bytes(),
+		StateDiskKey:      bytes.Clone(pair.Disk.Bytes()), // gRPC sends it after this call
 		MeasurementSalt:   t.salt.Bytes(),
-		MeasurementSecret: pair.Measurement.Bytes(),
+		MeasurementSecret: bytes.Clone(pair.Measurement.Bytes()),
 	}, nil
 }
 
@@ -58,9 +60,10 @@ func (t *Tickets) IssueRejoinTicket(ctx context.Context, request *joinproto.Issu
 	if err != nil {
 		return nil, err
 	}
+	defer pair.Wipe()
 	return &joinproto.IssueRejoinTicketResponse{
-		StateDiskKey:      pair.Disk.Bytes(),
-		MeasurementSecret: pair.Measurement.Bytes(),
+		StateDiskKey:      bytes.Clone(pair.Disk.Bytes()), // gRPC sends it after this call
+		MeasurementSecret: bytes.Clone(pair.Measurement.Bytes()),
 	}, nil
 }
 
@@ -73,16 +76,17 @@ var (
 )
 
 func (t *Tickets) pair(diskUUID string, say texts) (keys.Pair, error) {
-	measurement, err := t.master.MeasurementSecret()
-	if err != nil {
-		return keys.Pair{}, status.Errorf(codes.Internal, "%s: %v", say.secret, err)
-	}
 	disk, err := keys.ParseDiskID(diskUUID)
 	if err != nil { // such a string would name another key of the cluster
 		return keys.Pair{}, status.Errorf(codes.InvalidArgument, "%s: %v", say.key, err)
 	}
+	measurement, err := t.master.MeasurementSecret()
+	if err != nil {
+		return keys.Pair{}, status.Errorf(codes.Internal, "%s: %v", say.secret, err)
+	}
 	key, err := t.master.DiskKey(disk)
 	if err != nil {
+		measurement.Wipe()
 		return keys.Pair{}, status.Errorf(codes.Internal, "%s: %v", say.key, err)
 	}
 	return keys.Pair{Disk: key, Measurement: measurement}, nil
