@@ -7,10 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"disk-mapper/internal/keys"
-
-	"golang.org/x/sys/unix"
 )
 
 // Handover is where the daemon leaves what the booted system needs: the paths
@@ -21,63 +17,9 @@ type Handover struct {
 }
 
 const (
-	keyFile  = "run/cryptsetup-keys.d/state.key"
 	unitDir  = "run/systemd/system"
 	unitName = "systemd-cryptsetup@state.service"
 )
-
-// SaveKey writes the passphrase of a new disk for the node's bootstrapper: raw
-// bytes, mode 0400. It refuses a directory that is not in memory and a file that
-// is already there.
-func (h Handover) SaveKey(key keys.DiskKey) error {
-	path := filepath.Join(h.Root, keyFile)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("saving the state disk key: %w", err)
-	}
-	if err := inMemory(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("saving the state disk key: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o400)
-	if err != nil {
-		return fmt.Errorf("saving the state disk key: %w", err)
-	}
-	if _, err := f.Write(key.Bytes()); err != nil {
-		return errors.Join(fmt.Errorf("saving the state disk key: %w", err), f.Close(), h.RemoveKey())
-	}
-	return f.Close()
-}
-
-// ReadKey is SaveKey's counterpart, for the node's bootstrapper.
-func (h Handover) ReadKey() (keys.DiskKey, error) {
-	raw, err := os.ReadFile(filepath.Join(h.Root, keyFile))
-	defer clear(raw)
-	if err != nil {
-		return keys.DiskKey{}, fmt.Errorf("reading the state disk key: %w", err)
-	}
-	return keys.NewDiskKey(raw)
-}
-
-// RemoveKey removes the key file. A file that is not there is
-// fine.
-func (h Handover) RemoveKey() error {
-	path := filepath.Join(h.Root, keyFile)
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-func inMemory(dir string) error {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return err
-	}
-	if s.Type != unix.TMPFS_MAGIC && s.Type != unix.RAMFS_MAGIC {
-		return fmt.Errorf("%s is on file system type %#x, want tmpfs or ramfs", dir, s.Type)
-	}
-	return nil
-}
 
 // SaveUnit writes the unit by which systemd knows the mapping, and its links.
 func (h Handover) SaveUnit(diskPath string) error {

@@ -49,27 +49,6 @@ func TestHandoverFiles(t *testing.T) {
 	}
 }
 
-func TestKeyFile(t *testing.T) {
-	h := Handover{Root: memoryRoot(t)}
-	key := keys.RandomDiskKey()
-	require.NoError(t, h.SaveKey(key))
-	read, err := h.ReadKey()
-	require.NoError(t, err)
-	assert.Equal(t, key.Bytes(), read.Bytes())
-	assert.ErrorIs(t, h.SaveKey(key), fs.ErrExist, "never over another key")
-	require.NoError(t, h.RemoveKey())
-	require.NoError(t, h.RemoveKey(), "twice is fine")
-	_, err = h.ReadKey()
-	assert.ErrorIs(t, err, fs.ErrNotExist)
-}
-
-func TestKeyFileRefusesStorage(t *testing.T) {
-	if inMemory(t.TempDir()) == nil {
-		t.Skip("the directory for temporary files is in memory")
-	}
-	assert.ErrorContains(t, Handover{Root: t.TempDir()}.SaveKey(keys.RandomDiskKey()), "want tmpfs")
-}
-
 func TestUnitNamesTheDevice(t *testing.T) {
 	assert.Contains(t, unit("/dev/nvme1n1"), "BindsTo=dev-nvme1n1.device\n")
 }
