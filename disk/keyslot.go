@@ -60,8 +60,10 @@ func sealKeyslot(volumeKey []byte, key keys.DiskKey) (keyslot, []byte) {
 		Area: area{Type: "raw", Offset: strconv.Itoa(headersSize), Size: strconv.Itoa(areaSize), Encryption: "aes-xts-plain64", KeySize: areaKeySize},
 		KDF:  kdf{Type: "argon2id", Time: kdfTime, Memory: kdfMemory, CPUs: kdfCPUs, Salt: random(saltSize)},
 	}
+	split := afSplit(volumeKey)
+	defer clear(split)
 	raw := make([]byte, areaSize)
-	copy(raw, afSplit(volumeKey))
+	copy(raw, split)
 	cipher := areaCipher(k.KDF, key)
 	for sector := range areaSize / 512 {
 		at := sector * 512
@@ -91,7 +93,7 @@ func newDigest(volumeKey []byte) (digest, error) {
 }
 
 func digestOf(volumeKey, salt []byte, rounds uint32) ([]byte, error) {
-	sum, err := pbkdf2.Key(sha256.New, string(volumeKey), salt, int(rounds), digestSize)
+	sum, err := pbkdf2.Key(sha256.New, uncopied(volumeKey), salt, int(rounds), digestSize)
 	if err != nil {
 		return nil, fmt.Errorf("computing the digest of the volume key: %w", err)
 	}
@@ -104,6 +106,7 @@ func afSplit(key []byte) []byte {
 	split := random(len(key) * afStripes)
 	last := split[len(key)*(afStripes-1):]
 	state := make([]byte, len(key))
+	defer clear(state)
 	for i := range afStripes - 1 {
 		subtle.XORBytes(state, state, split[i*len(key):])
 		diffuse(state)
@@ -125,9 +128,12 @@ func afMerge(split []byte) []byte {
 
 // diffuse hashes each digest-sized part of block with its number.
 func diffuse(block []byte) {
+	var numbered [4 + sha256.Size]byte
+	defer clear(numbered[:])
 	for i := 0; i*sha256.Size < len(block); i++ {
 		part := block[i*sha256.Size : min((i+1)*sha256.Size, len(block))]
-		sum := sha256.Sum256(append(binary.BigEndian.AppendUint32(nil, uint32(i)), part...))
+		binary.BigEndian.PutUint32(numbered[:], uint32(i))
+		sum := sha256.Sum256(numbered[:4+copy(numbered[4:], part)])
 		copy(part, sum[:])
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"disk-mapper/internal/keys"
 
@@ -58,6 +59,11 @@ func onDisk(headerFile, disk string, fn func(*cryptsetup.Device) error) error {
 	return err
 }
 
+// uncopied is a secret as the binding wants it, without a copy that could not be
+// overwritten. It must not outlive the call it is made for. What remains is the
+// binding's copy in C, which it frees and does not overwrite.
+func uncopied(secret []byte) string { return unsafe.String(unsafe.SliceData(secret), len(secret)) }
+
 // memoryFile holds a header where no storage can change it. The file is gone
 // when it is closed, also by a crash.
 func memoryFile(image []byte) (*os.File, error) {
@@ -93,7 +99,7 @@ func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) erro
 		if err := c.Load(cryptsetup.LUKS2{}); err != nil {
 			return err
 		}
-		return c.ActivateByPassphrase(name, 0, string(key.Bytes()), mapFlags)
+		return c.ActivateByPassphrase(name, 0, uncopied(key.Bytes()), mapFlags)
 	})
 	if err != nil {
 		return fmt.Errorf("unlocking %s as %s: %w", d.path, name, err)
@@ -121,7 +127,7 @@ const formatMapping = "disk-mapper-format"
 
 // formatIntegrity writes the dm-integrity superblock and then zeros, with their
 // tags, over the whole disk. The LUKS2 header that libcryptsetup makes for this
-// stays in memory and is thrown away.
+// stays in memory and is thrown away. It clears volumeKey.
 func formatIntegrity(ctx context.Context, path string, id keys.DiskID, volumeKey []byte, progress func(Progress)) error {
 	f, err := memoryFile(make([]byte, metadataSize))
 	if err != nil {
@@ -136,12 +142,14 @@ func formatIntegrity(ctx context.Context, path string, id keys.DiskID, volumeKey
 				Flags: cryptsetup.CRYPT_PBKDF_NO_BENCHMARK,
 			},
 		}, cryptsetup.GenericParams{
-			Cipher: "aes", CipherMode: "xts-plain64", UUID: id.String(), VolumeKey: string(volumeKey), VolumeKeySize: volumeKeySize,
+			Cipher: "aes", CipherMode: "xts-plain64", UUID: id.String(), VolumeKey: uncopied(volumeKey), VolumeKeySize: volumeKeySize,
 		})
 		if err != nil {
 			return err
 		}
-		if err := c.ActivateByVolumeKey(formatMapping, string(volumeKey), volumeKeySize, formatFlags); err != nil {
+		err = c.ActivateByVolumeKey(formatMapping, uncopied(volumeKey), volumeKeySize, formatFlags)
+		clear(volumeKey) // the wipe takes long
+		if err != nil {
 			return err
 		}
 		return errors.Join(wipe(ctx, "/dev/mapper/"+formatMapping, progress), c.Deactivate(formatMapping))
