@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,13 +140,12 @@ func TestNoSecretLeaves(t *testing.T) {
 		vmtest.File{Path: "/usr/lib/systemd/system/cores.service", Content: []byte(coresUnit)},
 		vmtest.File{Path: "/usr/lib/systemd/system/disk-mapper.service.wants/cores.service", Content: []byte("../cores.service"), Mode: fs.ModeSymlink},
 	)...)
-	waitFor(t, vm, "ok: no core file of the daemon")
+	require.Contains(t, waitFor(t, vm, ": TestGuestCores (").Text, "PASS")
 	killed := waitFor(t, vm, "Starting RecoveryServer")
 	waitAfter(t, vm, killed, "Starting RecoveryServer")
 	outcome := n.operator(t, n.RecoverArgs()...)
 	assert.Zero(t, outcome.Exit)
 	waitEnd(t, vm, vmtest.PowerOff)
-	assert.Contains(t, console(vm), "--- PASS: TestGuestCores")
 	n.searched(t, vm, wanted)
 }
 
@@ -159,6 +159,11 @@ func TestNoSecretLeavesFirstBoot(t *testing.T) {
 	assert.Contains(t, console(vm), "node: joined")
 	wanted := clusterSecrets(t, n.disk)
 	maps.Copy(wanted, volumeKey(t, n.disk, wanted["disk key"]))
+	_, first, _ := strings.Cut(waitFor(t, vm, firstKeyLine).Text, firstKeyLine)
+	inverted, err := hex.DecodeString(first)
+	require.NoError(t, err)
+	require.Len(t, inverted, keys.Size)
+	wanted["first key"] = invert(inverted)
 	n.searched(t, vm, wanted)
 }
 
@@ -219,9 +224,10 @@ func guestOnly(t *testing.T) {
 // leave a core file, as it does of another process. systemd starts it again.
 func TestGuestCores(t *testing.T) {
 	guestOnly(t)
-	const dir = "/run/cores"
+	require.Eventually(t, listening, time.Minute, 100*time.Millisecond)
+	const dir, pattern = "/run/cores", "/proc/sys/kernel/core_pattern"
 	require.NoError(t, os.Mkdir(dir, 0o777))
-	require.NoError(t, os.WriteFile("/proc/sys/kernel/core_pattern", []byte(dir+"/%e"), 0))
+	require.NoError(t, os.WriteFile(pattern, []byte(dir+"/%e"), 0))
 	other := exec.CommandContext(t.Context(), "sleep", "1000")
 	require.NoError(t, other.Start())
 	require.NoError(t, other.Process.Signal(unix.SIGABRT))
@@ -231,22 +237,29 @@ func TestGuestCores(t *testing.T) {
 	require.NotZero(t, info.Size())
 	require.NoError(t, os.Remove(dir+"/sleep"))
 
-	require.Eventually(t, listening, time.Minute, 100*time.Millisecond)
-	out, err := exec.CommandContext(t.Context(), "systemctl", "show", "--property=MainPID", "--value", "disk-mapper.service").Output()
-	require.NoError(t, err)
-	daemon := "/proc/" + strings.TrimSpace(string(out))
-	status, err := os.ReadFile(daemon + "/status")
+	daemon := mainPID(t)
+	process := fmt.Sprintf("/proc/%d", daemon)
+	status, err := os.ReadFile(process + "/status")
 	require.NoError(t, err)
 	assert.Regexp(t, `VmLck:\s+[1-9]`, string(status), "keys are in locked memory")
-	var pid int
-	_, err = fmt.Sscan(filepath.Base(daemon), &pid)
-	require.NoError(t, err)
-	require.NoError(t, unix.Kill(pid, unix.SIGABRT))
-	require.Eventually(t, func() bool { _, err := os.Stat(daemon); return errors.Is(err, fs.ErrNotExist) }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, unix.Kill(daemon, unix.SIGABRT))
+	require.Eventually(t, func() bool { _, err := os.Stat(process); return errors.Is(err, fs.ErrNotExist) }, time.Minute, 10*time.Millisecond)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Empty(t, left)
-	fmt.Println("ok: no core file of the daemon")
+	assert.Empty(t, left)
+	raw, err := os.ReadFile(pattern)
+	require.NoError(t, err)
+	require.Equal(t, dir+"/%e\n", string(raw), "systemd has settings of its own")
+}
+
+func mainPID(t *testing.T) int {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "systemctl", "show", "--property=MainPID", "--value", "disk-mapper.service").Output()
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	require.NoError(t, err)
+	require.Positive(t, pid)
+	return pid
 }
 
 // listening reports whether somebody waits at the recovery port.
@@ -262,6 +275,9 @@ func listening() bool {
 // places are where secrets were found: names by place.
 type places map[string][]string
 
+// firstKeyLine tells the host, with all bits inverted.
+const firstKeyLine = "inverted first key: "
+
 // TestGuestKeyFile remembers the first key of a new disk, which is there until
 // the node has joined.
 func TestGuestKeyFile(t *testing.T) {
@@ -273,6 +289,7 @@ func TestGuestKeyFile(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(invertedDir, 0o700))
 	require.NoError(t, os.WriteFile(invertedDir+"/first key", invert(key), 0o600))
+	fmt.Printf("%s%x\n", firstKeyLine, invert(key))
 }
 
 // TestGuestSearch searches the node after its boot, with the canary in each kind
