@@ -97,7 +97,7 @@ func assertSameHeader(t *testing.T, found []byte, d *Device) {
 }
 
 // TestIntegrityKeySize: cryptsetup 2.8 may say how long the key of the integrity
-// is. No release of Debian that has it could be had, so this header is 2.7.5's
+// is. That version was not to be had, so this header is 2.7.5's
 // with that member added.
 func TestIntegrityKeySize(t *testing.T) {
 	s := realDisk(t, "cryptsetup-2.7.5-token-true")

@@ -44,7 +44,7 @@ func TestDeviceMapper(t *testing.T) {
 	defer cancel()
 	result, err := vmtest.Run(ctx, vmtest.Config{
 		Image: image, Disks: disks, Firmware: vmtest.BIOS,
-		Overlay: []vmtest.File{{Path: "/vmtest/disk.test", Host: self, Mode: 0o755}},
+		Overlay: []vmtest.File{{Path: "/vmtest/disk.test", Host: self, Mode: 0o755}, nullCipher(t, image)},
 	}, inGuest+"=1 ./disk.test -test.v -test.run '^TestGuest'")
 	require.NoError(t, err)
 	t.Log(result.Output)
