@@ -21,7 +21,6 @@ import (
 	"disk-mapper/internal/vmtest"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 // The makers run in a VM through TestMakeFixtures and print what they made, one
@@ -135,9 +134,7 @@ func printSuperblock(t *testing.T, name, disk string) {
 
 func readDisk(t *testing.T, path string) snapshot {
 	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDONLY, 0)
-	require.NoError(t, err)
-	require.NoError(t, errors.Join(unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0), f.Close()))
+	forget(t, path)
 	s, err := readMetadata(path)
 	require.NoError(t, err)
 	return s

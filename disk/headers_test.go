@@ -97,8 +97,8 @@ func assertSameHeader(t *testing.T, found []byte, d *Device) {
 }
 
 // TestIntegrityKeySize: cryptsetup 2.8 may say how long the key of the integrity
-// is. That version was not to be had, so this header is 2.7.5's
-// with that member added.
+// is. That version was not to be had, so this is a header of 2.7.5 with that
+// member added.
 func TestIntegrityKeySize(t *testing.T) {
 	s := realDisk(t, "cryptsetup-2.7.5-token-true")
 	editJSON(t, s.head, `"journal_integrity":"none"`, `"journal_integrity":"none","key_size":32`)

@@ -30,7 +30,7 @@ func nullCipher(t *testing.T, image vmtest.Image) vmtest.File {
 	t.Helper()
 	packages, err := filepath.Glob(filepath.Join(filepath.Dir(image.Kernel), "../packages/cache/apt/archives/linux-image-[0-9]*.deb"))
 	require.NoError(t, err)
-	require.NotEmpty(t, packages, "the kernel's package, run make image")
+	require.NotEmpty(t, packages, "the kernel's package in build/packages: remove build/image and run make image")
 	slices.SortFunc(packages, func(a, b string) int { return modified(t, b).Compare(modified(t, a)) })
 	module, err := exec.CommandContext(t.Context(), "sh", "-c",
 		`dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards '*/crypto_null.ko.xz' | xz -dc`, "sh", packages[0]).Output()

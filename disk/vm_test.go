@@ -22,7 +22,7 @@ import (
 )
 
 // inGuest is set where the tests named TestGuest run: in a VM, as root, with two
-// blank disks.
+// blank disks and two of serveLies.
 const inGuest = "DISK_TEST_IN_GUEST"
 
 // TestDeviceMapper runs this test binary in a VM.
@@ -40,8 +40,9 @@ func TestDeviceMapper(t *testing.T) {
 		require.NoError(t, vmtest.NewDisk(path, 64<<20))
 		disks = append(disks, path)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
+	disks = append(disks, serveLies(ctx, t)...)
 	result, err := vmtest.Run(ctx, vmtest.Config{
 		Image: image, Disks: disks, Firmware: vmtest.BIOS,
 		Overlay: []vmtest.File{{Path: "/vmtest/disk.test", Host: self, Mode: 0o755}, nullCipher(t, image)},

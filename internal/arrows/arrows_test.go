@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"internal/vmtest/cluster":  {"attestation", "internal/keys", "internal/vmtest", "internal/vmtest/metadata", "internal/cloud"},
 	"docs":                     {},
 	"internal/arrows":          {},
+	"internal/vmtest/nbd":      {},
 	"internal/vmtest/metadata": {"internal/cloud"},
 	"image/metadata":           {"internal/vmtest/metadata"},
 	"image/demo":               {"attestation", "internal/keys", "internal/vmtest", "internal/vmtest/cluster"},

@@ -59,7 +59,8 @@ type Config struct {
 	Image Image
 	// Overlay is appended to the initrd: binaries and units under test. A later file replaces an earlier one.
 	Overlay []File
-	// Disks are raw image files, attached as /dev/vda, /dev/vdb, ... in this order. Writes survive Kill.
+	// Disks are raw image files, or addresses of servers as QEMU takes them, nbd://127.0.0.1:PORT, attached as /dev/vda, /dev/vdb, ...
+	// in this order. Writes survive Kill.
 	Disks    []string
 	TPM      TPM
 	Firmware Firmware
