@@ -107,15 +107,16 @@ func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) erro
 	return nil
 }
 
-// Close removes the mapping /dev/mapper/name.
+// Close removes the mapping /dev/mapper/name, which Unlock made. The library gets
+// an empty header: it would read, and perhaps repair, the one that the disk shows
+// by now.
 func Close(name string) error {
-	library.Lock()
-	defer library.Unlock()
-	device, err := cryptsetup.InitByName(name)
-	if err == nil {
-		defer device.Free()
-		err = device.Deactivate(name)
+	f, err := memoryFile(make([]byte, headersSize))
+	if err != nil {
+		return fmt.Errorf("closing %s: %w", name, err)
 	}
+	defer f.Close()
+	err = onDisk(f.Name(), f.Name(), func(c *cryptsetup.Device) error { return c.Deactivate(name) })
 	if err != nil {
 		return fmt.Errorf("closing %s: %w", name, err)
 	}

@@ -35,21 +35,49 @@ const (
 )
 
 // ReadSalt reads the cluster's salt from node_state.json on the mapped disk,
-// through a private read-only mount at dir that is gone when it returns.
-func ReadSalt(mapping, dir string) (salt keys.MeasurementSalt, err error) {
+// through a private read-only mount at dir. Mount and dir are gone when it
+// returns.
+func ReadSalt(mapping, dir string) (keys.MeasurementSalt, error) {
+	var salt keys.MeasurementSalt
+	err := mounted(mapping, dir, func() (err error) {
+		salt, err = readNodeState(dir)
+		return err
+	})
+	if err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: %w", explain(err))
+	}
+	return salt, nil
+}
+
+// mounted calls read while the file system of mapping can be seen at dir.
+func mounted(mapping, dir string, read func() error) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: %w", err)
+		return err
 	}
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	// noload: the journal is not replayed, because whoever wrote it may be hostile.
 	if err := unix.Mount(mapping, dir, "ext4", flags, "noload"); err != nil {
-		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: mounting %s as ext4: %w", mapping, err)
+		return errors.Join(fmt.Errorf("mounting %s as ext4: %w", mapping, err), os.Remove(dir))
 	}
-	salt, readErr := readNodeState(dir)
-	if err := errors.Join(readErr, unix.Unmount(dir, 0)); err != nil {
-		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: %w", err)
+	return errors.Join(read(), unmount(dir), os.Remove(dir))
+}
+
+// unmount takes the mount away also when something holds a file on it, so that
+// nobody finds the disk there; the error says that the mapping is still in use.
+func unmount(dir string) error {
+	err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
+	if err == nil {
+		return nil
 	}
-	return salt, nil
+	return errors.Join(fmt.Errorf("unmounting %s: %w", dir, err), unix.Unmount(dir, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH))
+}
+
+// explain says what an I/O error means on a disk with authenticated encryption.
+func explain(err error) error {
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EILSEQ) {
+		return fmt.Errorf("the disk is damaged or was tampered with: %w", err)
+	}
+	return err
 }
 
 // readNodeState follows no symbolic link and opens nothing but a regular file,

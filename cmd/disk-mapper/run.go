@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -74,7 +75,7 @@ func boot(ctx context.Context, o options, status func(string), log *zap.Logger) 
 	if err != nil {
 		return err
 	}
-	if err := o.admit(d.Device); err != nil {
+	if err := cmp.Or(o.admit(d.Device), unused(d.Path())); err != nil {
 		return err
 	}
 	b := setup.Boot{Disk: d, Handover: setup.Handover{Root: "/"}, Status: status, Log: log}

@@ -11,6 +11,8 @@ import (
 
 	"disk-mapper/disk"
 	"disk-mapper/internal/keys"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 	mappingPath = "/dev/mapper/" + mappingName
 	// saltMount is where node_state.json is looked for on the way, not where the
 	// booted system mounts the disk.
-	saltMount = "/run/disk-mapper/state"
+	saltMount = "/run/disk-mapper-state"
 
 	diskTimeout = 60 * time.Second
 	diskPoll    = 100 * time.Millisecond
@@ -38,6 +40,20 @@ func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
 		return nil, err
 	}
 	return &stateDisk{device}, nil
+}
+
+// unused fails if something in this boot has the disk already: an earlier run of
+// the daemon that died, or one that did its work. What it mapped may be in use
+// and is not measured by us, so only a reboot leads on.
+func unused(path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0) // exclusive: as mounts and mappings open a disk
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%s is in use: it is mapped or mounted since this boot; restart the machine: %w", path, err)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // awaitDevice gives udev time to find the disk.
@@ -87,8 +103,7 @@ func (d *stateDisk) Salt(context.Context) (keys.MeasurementSalt, error) {
 	if salt, ok := d.Device.Salt(); ok {
 		return salt, nil
 	}
-	salt, err := disk.ReadSalt(mappingPath, saltMount)
-	return salt, errors.Join(err, os.RemoveAll(filepath.Dir(saltMount)))
+	return disk.ReadSalt(mappingPath, saltMount)
 }
 
 func (d *stateDisk) Close() error { return disk.Close(mappingName) }
