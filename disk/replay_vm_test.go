@@ -48,7 +48,7 @@ func (r *replay) add(e logEntry) {
 
 // ways are the contents that a cut now can leave, as far as they are tried: after
 // a flush, what is there; else with all that is not flushed, and with the last
-// write alone. A write of the first sector may be torn in any way.
+// write alone. A write of the first 4 KiB may be torn.
 func (r *replay) ways(e logEntry, try func(content []byte)) {
 	if len(e.bytes) == 0 {
 		try(r.flushed)
@@ -69,16 +69,14 @@ func (r *replay) ways(e logEntry, try func(content []byte)) {
 	}
 }
 
-// tornWays are all subsets of the sectors of a write of 4 KiB.
+// tornWays are what is kept of a write that was torn between its sectors.
 func tornWays(w write) (ways [][]write) {
-	for subset := range 1 << (len(w.bytes) / 512) {
-		var kept []write
-		for i := 0; i < len(w.bytes); i += 512 {
-			if subset>>(i/512)&1 == 1 {
-				kept = append(kept, write{w.offset + int64(i), w.bytes[i : i+512]})
-			}
-		}
-		ways = append(ways, kept)
+	var sectors []write
+	for at := 0; at < len(w.bytes); at += 512 {
+		sectors = append(sectors, write{w.offset + int64(at), w.bytes[at : at+512]})
+	}
+	for i := range sectors {
+		ways = append(ways, sectors[:i+1], sectors[i:])
 	}
 	return ways
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -71,11 +70,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 // boot brings the state disk up, whatever it is.
 func boot(ctx context.Context, o options, status func(string), log *zap.Logger) error {
-	d, err := openStateDisk(ctx, o.platform.stateDisk[o.profile.Name])
+	d, err := openUnusedDisk(ctx, o.platform.stateDisk[o.profile.Name])
 	if err != nil {
 		return err
 	}
-	if err := cmp.Or(o.admit(d.Device), unused(d.Path())); err != nil {
+	if err := o.admit(d.Device); err != nil {
 		return err
 	}
 	b := setup.Boot{Disk: d, Handover: setup.Handover{Root: "/"}, Status: status, Log: log}

@@ -42,18 +42,22 @@ func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
 	return &stateDisk{device}, nil
 }
 
-// unused fails if something in this boot has the disk already: an earlier run of
-// the daemon that died, or one that did its work. What it mapped may be in use
-// and is not measured by us, so only a reboot leads on.
-func unused(path string) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0) // exclusive: as mounts and mappings open a disk
+// openUnusedDisk is openStateDisk for a boot. It fails if the disk is in use: then
+// an earlier run in this boot was killed, or has done its work. What is mapped may
+// be somebody's state, and may not be measured, so only a reboot leads on.
+func openUnusedDisk(ctx context.Context, path string) (*stateDisk, error) {
+	d, err := openStateDisk(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0) // exclusive, as mounts and mappings open a disk
 	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("%s is in use: it is mapped or mounted since this boot; restart the machine: %w", path, err)
+		return nil, fmt.Errorf("%s is mapped or mounted already, by an earlier run in this boot: restart the machine: %w", path, err)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.Close()
+	return d, f.Close()
 }
 
 // awaitDevice gives udev time to find the disk.
