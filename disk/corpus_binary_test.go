@@ -8,20 +8,20 @@ func number(at int, n uint64) func(*crafted) {
 	return func(c *crafted) { c.number(0, at, n); c.number(1, at, n) }
 }
 
-func uuid(s string) func(*crafted) {
+func uuidTo(s string) func(*crafted) {
 	return func(c *crafted) { c.both(atUUID, s+strings.Repeat("\x00", max(0, 40-len(s)))) }
 }
 
 // binaryCorpus are changes of the binary header and between its copies.
 var binaryCorpus = []bad{
-	{"L20", "no UUID", uuid(""), "primary header uuid", `""`, Tampered},
-	{"L20", "not a UUID", uuid("measurementSecret"), "primary header uuid", "measurementSecret", Tampered},
-	{"L20", "UUID in capitals", uuid("12345678-90AB-CDEF-1234-567890ABCDEF"), "primary header uuid", "90AB", Tampered},
-	{"L20", "UUID that is a path", uuid("../../etc/passwd"), "primary header uuid", "../../etc/passwd", Tampered},
-	{"L20", "UUID not in UTF-8", uuid("\xff2345678-90ab-cdef-1234-567890abcdef"), "primary header uuid", `\xff`, Tampered},
-	{"L20", "UUID without an end", uuid(strings.Repeat("a", 40)), "primary header uuid", "unterminated", Tampered},
-	{"L20", "UUID and more", uuid("12345678-90ab-cdef-1234-567890abcdef\x00x"), "primary header uuid", `\x00x`, Tampered},
-	{"L20", "UUID with a line end", uuid("12345678-90ab-cdef-1234-567890abcdef\n"), "primary header uuid", `\n`, Tampered},
+	{"L20", "no UUID", uuidTo(""), "primary header uuid", `""`, Tampered},
+	{"L20", "not a UUID", uuidTo("measurementSecret"), "primary header uuid", "measurementSecret", Tampered},
+	{"L20", "UUID in capitals", uuidTo("12345678-90AB-CDEF-1234-567890ABCDEF"), "primary header uuid", "90AB", Tampered},
+	{"L20", "UUID that is a path", uuidTo("../../etc/passwd"), "primary header uuid", "../../etc/passwd", Tampered},
+	{"L20", "UUID not in UTF-8", uuidTo("\xff2345678-90ab-cdef-1234-567890abcdef"), "primary header uuid", `\xff`, Tampered},
+	{"L20", "UUID without an end", uuidTo(strings.Repeat("a", 40)), "primary header uuid", "unterminated", Tampered},
+	{"L20", "UUID and more", uuidTo("12345678-90ab-cdef-1234-567890abcdef\x00x"), "primary header uuid", `\x00x`, Tampered},
+	{"L20", "UUID with a line end", uuidTo("12345678-90ab-cdef-1234-567890abcdef\n"), "primary header uuid", `\n`, Tampered},
 
 	{"L21", "copies differ under one seqid", func(c *crafted) { c.editCopy(1, kdfActual, strings.Replace(kdfActual, `"time":4`, `"time":5`, 1)) }, "header copies JSON", "two", Tampered},
 	{"L21", "newer second copy with a null segment", func(c *crafted) {

@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// allowed is the allow-list once more, as the text of a header: what libcryptsetup
+// allowedHeader is the allow-list once more, as the text of a header: what libcryptsetup
 // is given must match it to the letter.
-var allowed = regexp.MustCompile(`^\{"keyslots":\{"0":\{"type":"luks2","key_size":96,` +
+var allowedHeader = regexp.MustCompile(`^\{"keyslots":\{"0":\{"type":"luks2","key_size":96,` +
 	`"af":\{"type":"luks1","stripes":4000,"hash":"sha256"\},` +
 	`"area":\{"type":"raw","offset":"([1-9][0-9]{4,7})","size":"385024","encryption":"aes-xts-plain64","key_size":64\},` +
 	`"kdf":\{"type":"argon2id","time":([1-9][0-9]{0,3}),"memory":([1-9][0-9]{0,6}),"cpus":[1-4],"salt":"[A-Za-z0-9+/]{43}="\}\}\},` +
@@ -40,7 +40,7 @@ func requireAllowed(t *testing.T, d *Device) {
 	for _, c := range headerCopies {
 		raw := written[c.offset : c.offset+headerSize]
 		text := strings.TrimRight(string(raw[binarySize:]), "\x00")
-		numbers := allowed.FindStringSubmatch(text)
+		numbers := allowedHeader.FindStringSubmatch(text)
 		require.NotNil(t, numbers, text)
 		require.Regexp(t, allowedTokens, text)
 		offset, passes, memory, rounds := atoi(numbers[1]), atoi(numbers[2]), atoi(numbers[3]), atoi(numbers[5])

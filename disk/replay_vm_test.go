@@ -86,7 +86,7 @@ func stateOf(t *testing.T, content []byte) State {
 	t.Helper()
 	d, err := snapshot{
 		head: content[:metadataSize+superblockSize], tail: content[len(content)-tailSize:], size: int64(len(content)),
-	}.verdict()
+	}.verdict(&ledger{})
 	require.NoError(t, err)
 	return d.State()
 }
