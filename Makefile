@@ -7,8 +7,9 @@ SHELL       := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 PROTOS  := proto/recoverproto/recover.proto proto/joinproto/join.proto
-# VM tests to run, as for go test -run.
-RUN ?= .
+# Where the tests that boot VMs are. RUN chooses some of them, as for go test -run.
+VM_PACKAGES := ./internal/vmtest ./internal/vmtest/cluster ./image/demo ./disk ./cmd/disk-mapper
+export RUN
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
@@ -55,9 +56,10 @@ corpus: deps ## write the disks that must be refused, and what each must be refu
 .PHONY: test-vm
 test-vm: build image ## run the tests that boot VMs; RUN=name chooses
 	@rm -rf build/test && mkdir -p build/test
-	go test -c -tags vm -o build/test/ ./internal/vmtest ./internal/vmtest/cluster ./image/demo ./disk
-	@for t in build/test/*.test; do \
-	  echo "== $$t"; image/isolated.sh "$$t" -test.v -test.timeout 40m -test.run '$(RUN)'; done
+	go test -c -tags vm -o build/test/ $(VM_PACKAGES)
+	@for p in $(VM_PACKAGES); do t=$(CURDIR)/build/test/$${p##*/}.test; echo "== $$p"; \
+	  all=$$(sed -n 's/^func \(Test[A-Za-z0-9]*\)(t .*/\1/p' $$p/*vm_test.go | paste -sd '|'); \
+	  (cd $$p && $(CURDIR)/image/isolated.sh "$$t" -test.v -test.timeout 40m -test.run "$${RUN:-^($$all)$$}"); done
 
 .PHONY: lint
 lint: deps ## vet, staticcheck, gofmt, generated code and go.mod up to date
