@@ -30,6 +30,7 @@ type Disk interface {
 	// Prove fails with keys.ErrWrongKey if key does not open the disk. It takes up
 	// to some seconds.
 	Prove(key keys.DiskKey) error
+	// Unlock maps the disk, or fails and leaves nothing mapped.
 	Unlock(ctx context.Context, key keys.DiskKey) error
 	// Salt needs the disk unlocked unless the header carries it.
 	Salt(ctx context.Context) (keys.MeasurementSalt, error)

@@ -18,9 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sys/unix"
 )
 
 var errBroken = errors.New("broken")
+
+var errBusy = errors.New("busy")
 
 // world is a node whose parts write down what is asked of them.
 type world struct {
@@ -29,7 +32,9 @@ type world struct {
 	fail    string       // the step that fails
 	steps   []string
 	salt    keys.MeasurementSalt
-	proving chan struct{} // if set, hands over at the begin and the end of a proof
+	busy    bool               // the disk cannot be closed
+	ending  context.CancelFunc // if set, systemd ends the daemon right after the unlock
+	proving chan struct{}      // if set, hands over at the begin and the end of a proof
 }
 
 func (w *world) step(name string) error {
@@ -67,13 +72,23 @@ func (w *world) Unlock(_ context.Context, key keys.DiskKey) error {
 	if !bytes.Equal(key.Bytes(), w.key.Bytes()) {
 		return keys.ErrWrongKey
 	}
+	if w.ending != nil {
+		w.ending()
+	}
 	return w.step("unlock")
 }
 
 func (w *world) Salt(context.Context) (keys.MeasurementSalt, error) { return w.salt, w.step("salt") }
-func (w *world) Close() error                                       { return w.step("close") }
-func (w *world) Extend(_ context.Context, id keys.ClusterID) error {
-	err := w.step("extend")
+
+func (w *world) Close() error {
+	if err := w.step("close"); err != nil || !w.busy {
+		return err
+	}
+	return errBusy
+}
+
+func (w *world) Extend(ctx context.Context, id keys.ClusterID) error {
+	err := errors.Join(w.step("extend"), ctx.Err())
 	w.steps[len(w.steps)-1] += fmt.Sprintf(" %x", id.Bytes()[:2])
 	return err
 }
@@ -214,16 +229,62 @@ func TestJoinedDisk(t *testing.T) {
 	}
 }
 
-func TestUnwritableHandoverClosesTheDisk(t *testing.T) {
+// TestFailureAfterUnlockClosesTheDisk: each row ends with an error, in the order
+// of the steps, with the disk closed and no key file.
+func TestFailureAfterUnlockClosesTheDisk(t *testing.T) {
+	measured := []string{"unlock", "salt", "extend e7fd", "close"}
+	noHandover := func(t *testing.T, b Boot, _ *world) { // /run/systemd is a file
+		require.NoError(t, os.MkdirAll(filepath.Join(b.Handover.Root, "run"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(b.Handover.Root, "run/systemd"), nil, 0o600))
+	}
+	for name, tc := range map[string]struct {
+		joined    bool
+		given     func(t *testing.T, b Boot, w *world)
+		wantErrs  []error
+		wantSteps []string
+	}{
+		"joined, no handover": {true, noHandover, []error{unix.ENOTDIR}, measured},
+		"new, no handover":    {false, noHandover, []error{unix.ENOTDIR}, []string{"format", "unlock", "close"}},
+		"TPM gone":            {true, func(_ *testing.T, _ Boot, w *world) { w.fail = "extend" }, []error{errBroken}, measured},
+		"TPM gone, disk busy": {true, func(_ *testing.T, _ Boot, w *world) { w.fail, w.busy = "extend", true }, []error{errBroken, errBusy}, measured},
+		"new, disk busy":      {false, func(t *testing.T, b Boot, w *world) { noHandover(t, b, w); w.busy = true }, []error{unix.ENOTDIR, errBusy}, []string{"format", "unlock", "close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, b := vectorBoot(t)
+			w.joined = tc.joined
+			tc.given(t, b, w)
+			err := b.Run(t.Context())
+			for _, want := range tc.wantErrs {
+				assert.ErrorIs(t, err, want)
+			}
+			assert.Equal(t, tc.wantSteps, w.steps)
+			assert.NoFileExists(t, filepath.Join(b.Handover.Root, keyFile))
+			assert.NoFileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName))
+		})
+	}
+}
+
+// TestEndedBetweenUnlockAndExtend: a daemon that is told to stop does not leave
+// an unlocked disk that is not measured.
+func TestEndedBetweenUnlockAndExtend(t *testing.T) {
+	w, b := vectorBoot(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.ending = cancel
+	assert.ErrorIs(t, b.Run(ctx), context.Canceled)
+	assert.Equal(t, []string{"unlock", "salt", "extend e7fd", "close"}, w.steps)
+	assert.NoFileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName))
+}
+
+// vectorBoot is a boot of a joined disk whose key is offered at once.
+func vectorBoot(t *testing.T) (*world, Boot) {
+	t.Helper()
 	master, salt := vectorA(t)
 	w := &world{joined: true, salt: salt}
 	pair, err := master.Pair(w.ID())
 	require.NoError(t, err)
 	w.key = pair.Disk
 	b, _ := newBoot(t, w, sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error { return prove(ctx, pair) }))
-	require.NoError(t, os.WriteFile(filepath.Join(b.Handover.Root, "run"), nil, 0o600))
-	require.Error(t, b.Run(t.Context()))
-	assert.Equal(t, []string{"unlock", "salt", "extend e7fd", "close"}, w.steps)
+	return w, b
 }
 
 func randomPair(t *testing.T) keys.Pair {

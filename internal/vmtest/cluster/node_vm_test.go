@@ -226,24 +226,6 @@ func TestOldCluster(t *testing.T) {
 	assert.Contains(t, console(vm), "node: PCR 15 "+zeroPCR)
 }
 
-// TestCutBeforeJoin cuts the power while the disk is wiped, and again between
-// format and join: the node starts over each time, and joins in the end.
-func TestCutBeforeJoin(t *testing.T) {
-	n := newNode(t, attestation.Profile224)
-	n.blank(t)
-	require.NoError(t, n.StartMetadata(t.Context()))
-	for _, cut := range []string{`"msg":"Wiping disk"`, "node: first boot, joining the cluster"} {
-		vm := n.boot(t)
-		waitFor(t, vm, cut)
-		vm.Kill()
-	}
-	require.NoError(t, n.StartJoinService(t.Context()))
-	vm := n.boot(t)
-	waitEnd(t, vm, vmtest.PowerOff)
-	assert.Contains(t, console(vm), `"state":"prepared"`)
-	assert.Contains(t, console(vm), "node: joined")
-}
-
 // TestForeignDisk attaches a disk with somebody's files: it is refused, with
 // words, and not touched.
 func TestForeignDisk(t *testing.T) {
