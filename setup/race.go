@@ -156,12 +156,11 @@ func (j *jury) refused() int {
 	return j.wrong
 }
 
-// last is asked when all sources are gone: the last of them may have won.
+// last is asked when all sources are gone. The last of them may have won: it
+// hears so before the race does.
 func (j *jury) last() (keys.Pair, error) {
-	select {
-	case pair := <-j.won:
-		return pair, nil
-	default:
-		return keys.Pair{}, errNoSource
+	if j.over() {
+		return <-j.won, nil
 	}
+	return keys.Pair{}, errNoSource
 }

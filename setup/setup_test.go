@@ -411,3 +411,25 @@ func TestWipeRate(t *testing.T) {
 	percent, rate, remaining = wipeRate(0, 0, 0)
 	assert.Zero(t, percent+int64(rate)+int64(remaining))
 }
+
+// TestTheLastSourceWins: a source whose key has won, and which is gone before the
+// race has heard of it, has won all the same.
+func TestTheLastSourceWins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{joined: true, key: keys.RandomDiskKey()}
+		j := newJury(w)
+		pair := keys.Pair{Disk: w.key, Measurement: mustSecret(t)}
+		require.NoError(t, j.try(pair))
+		go func() { time.Sleep(time.Second); j.won <- pair }()
+		won, err := j.last()
+		require.NoError(t, err)
+		assert.Equal(t, pair, won)
+	})
+}
+
+func mustSecret(t *testing.T) keys.MeasurementSecret {
+	t.Helper()
+	secret, err := keys.NewMeasurementSecret(make([]byte, keys.Size))
+	require.NoError(t, err)
+	return secret
+}
