@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,14 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHarden runs in a process of its own: what it does cannot be undone.
+// alone runs the test in a process of its own, because what it does cannot be
+// undone. It reports whether this is that process.
+func alone(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv("TEST_ALONE") != "" {
+		return true
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	child.Env = append(os.Environ(), "TEST_ALONE=1")
+	out, err := child.CombinedOutput()
+	assert.NoError(t, err, string(out))
+	assert.Contains(t, string(out), "--- PASS: "+t.Name())
+	return false
+}
+
 func TestHarden(t *testing.T) {
-	if os.Getenv("HARDEN_TEST_CHILD") == "" {
-		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHarden$", "-test.v")
-		child.Env = append(os.Environ(), "HARDEN_TEST_CHILD=1")
-		out, err := child.CombinedOutput()
-		assert.NoError(t, err, string(out))
-		assert.Contains(t, string(out), "--- PASS: TestHarden")
+	if !alone(t) {
 		return
 	}
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
@@ -30,6 +43,23 @@ func TestHarden(t *testing.T) {
 	var limit unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_CORE, &limit))
 	assert.Equal(t, unix.Rlimit{}, limit)
+}
+
+// TestUnlockedMemoryIsSaid, once, and is no reason to fail.
+func TestUnlockedMemoryIsSaid(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	runtime.LockOSThread()
+	var none [2]unix.CapUserData
+	require.NoError(t, unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{}))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it goes on until it waits for the disk
+	var console bytes.Buffer
+	assert.Equal(t, 1, run(ctx, []string{"-csp", "qemu"}, func(string) string { return "" }, &console))
+	assert.Equal(t, 1, strings.Count(console.String(), `"msg":"Keys are not in locked memory","error":"locking memory for secrets: operation not permitted"`))
+	assert.Contains(t, console.String(), "context canceled")
 }
 
 const unitFile = "../../image/mkosi/mkosi.extra/usr/lib/systemd/system/disk-mapper.service"
