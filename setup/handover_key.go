@@ -104,8 +104,11 @@ func readKey(path string) (keys.DiskKey, error) {
 	if err != nil {
 		return keys.DiskKey{}, err
 	}
-	if !info.Mode().IsRegular() || info.Size() != keys.Size {
-		return keys.DiskKey{}, fmt.Errorf("%s is %v of %d bytes, want a regular file of %d", path, info.Mode(), info.Size(), keys.Size)
+	if !info.Mode().IsRegular() {
+		return keys.DiskKey{}, fmt.Errorf("%s is %v, want a regular file", path, info.Mode())
+	}
+	if info.Size() != keys.Size {
+		return keys.DiskKey{}, fmt.Errorf("%s has %d bytes, want %d", path, info.Size(), keys.Size)
 	}
 	var raw [keys.Size]byte
 	defer clear(raw[:])

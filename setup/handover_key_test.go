@@ -139,9 +139,9 @@ func TestReadKeyRefuses(t *testing.T) {
 		prepare func(path string) error
 		want    string
 	}{
-		"an empty file": {func(path string) error { return os.WriteFile(path, nil, 0o400) }, "of 0 bytes"},
-		"a short file":  {func(path string) error { return os.WriteFile(path, make([]byte, 31), 0o400) }, "of 31 bytes"},
-		"a long file":   {func(path string) error { return os.WriteFile(path, make([]byte, 5000), 0o400) }, "of 5000 bytes"},
+		"an empty file": {func(path string) error { return os.WriteFile(path, nil, 0o400) }, "has 0 bytes"},
+		"a short file":  {func(path string) error { return os.WriteFile(path, make([]byte, 31), 0o400) }, "has 31 bytes"},
+		"a long file":   {func(path string) error { return os.WriteFile(path, make([]byte, 5000), 0o400) }, "has 5000 bytes"},
 		"a directory":   {func(path string) error { return os.Mkdir(path, 0o700) }, "want a regular file"},
 		"a pipe":        {func(path string) error { return unix.Mkfifo(path, 0o600) }, "want a regular file"},
 		"a link": {func(path string) error {
