@@ -56,6 +56,8 @@ const (
 func Serve(ctx context.Context, listener net.Listener, disk Disk) error {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
+	var clients sync.WaitGroup
+	defer clients.Wait()
 	for {
 		conn, err := listener.Accept()
 		if ctx.Err() != nil {
@@ -64,7 +66,7 @@ func Serve(ctx context.Context, listener net.Listener, disk Disk) error {
 		if err != nil {
 			return fmt.Errorf("waiting for a client: %w", err)
 		}
-		go serveClient(ctx, conn, disk)
+		clients.Go(func() { serveClient(ctx, conn, disk) })
 	}
 }
 
