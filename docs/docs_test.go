@@ -127,7 +127,7 @@ func TestClaimsNameTests(t *testing.T) {
 		}
 		raw, err := os.ReadFile(path)
 		for _, match := range testName.FindAllStringSubmatch(string(raw), -1) {
-			assert.Contains(t, tests.String(), "func "+match[1]+"(", "%s names %s", path, match[1])
+			assert.True(t, strings.Contains(tests.String(), "func "+match[1]+"("), "%s names %s, which does not exist", path, match[1])
 		}
 		return err
 	}))

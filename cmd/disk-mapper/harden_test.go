@@ -57,7 +57,7 @@ func TestUnlockedMemoryIsSaid(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // it goes on until it waits for the disk
 	var console bytes.Buffer
-	assert.Equal(t, 1, run(ctx, []string{"-csp", "qemu"}, func(string) string { return "" }, &console))
+	assert.Equal(t, 1, run(ctx, []string{"-csp", "qemu"}, func(string) string { return "" }, &console, &console))
 	assert.Equal(t, 1, strings.Count(console.String(), `"msg":"Keys are not in locked memory","error":"locking memory for secrets: operation not permitted"`))
 	assert.Contains(t, console.String(), "context canceled")
 }
