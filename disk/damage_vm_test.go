@@ -146,6 +146,7 @@ func TestStorageDamage(t *testing.T) {
 		"bit flipped in its tag":         {[]patch{tag(v.block).flipped()}, tampered},
 		"bit flipped beside it":          {[]patch{block(v.block + 1).flipped()}, ""},
 		"bit flipped in the superblock":  {[]patch{block(0).flipped()}, tampered},
+		"noise in the journal":           {[]patch{{metadataSize + superblockSize, random(int(v.table.journal) * 512)}}, tampered},
 		"block swapped with the next": {[]patch{
 			block(v.block).to(v.table.data(v.block + 1)), block(v.block + 1).to(v.table.data(v.block)),
 			tag(v.block).to(v.table.tag(v.block + 1)), tag(v.block + 1).to(v.table.tag(v.block)),
