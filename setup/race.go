@@ -3,6 +3,10 @@ package setup
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,8 +46,7 @@ func (b Boot) await(ctx context.Context, jury *jury, ended <-chan struct{}) (key
 	start := time.Now()
 	beacon := time.NewTicker(beaconInterval)
 	defer beacon.Stop()
-	b.Status("Waiting for decryption key")
-	b.logWaiting(start, jury)
+	b.sayWaiting(start, jury)
 	for left := len(b.Sources); ; {
 		select {
 		case pair := <-jury.won:
@@ -51,7 +54,7 @@ func (b Boot) await(ctx context.Context, jury *jury, ended <-chan struct{}) (key
 		case <-ctx.Done():
 			return keys.Pair{}, context.Cause(ctx)
 		case <-beacon.C:
-			b.logWaiting(start, jury)
+			b.sayWaiting(start, jury)
 		case <-ended:
 			if left--; left == 0 {
 				return jury.last()
@@ -60,9 +63,21 @@ func (b Boot) await(ctx context.Context, jury *jury, ended <-chan struct{}) (key
 	}
 }
 
-func (b Boot) logWaiting(start time.Time, jury *jury) {
-	b.Log.Info("Waiting for decryption key", zap.Stringer("uuid", b.Disk.ID()),
-		zap.Int("waitedSeconds", int(time.Since(start).Seconds())), zap.Int("refusedKeys", jury.refused()))
+// sayWaiting tells the console and the service manager the same.
+func (b Boot) sayWaiting(start time.Time, jury *jury) {
+	counts := map[string]int{"waitedSeconds": int(time.Since(start).Seconds()), "refusedKeys": jury.refused()}
+	for _, source := range b.Sources {
+		if c, ok := source.(Counter); ok {
+			maps.Copy(counts, c.Counts())
+		}
+	}
+	fields, words := []zap.Field{zap.Stringer("uuid", b.Disk.ID())}, []string{}
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		fields = append(fields, zap.Int(name, counts[name]))
+		words = append(words, fmt.Sprintf("%s %d", name, counts[name]))
+	}
+	b.Log.Info("Waiting for decryption key", fields...)
+	b.Status("Waiting for decryption key: " + strings.Join(words, ", "))
 }
 
 // jury proves candidates, one at a time, until one has won.

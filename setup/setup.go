@@ -44,6 +44,12 @@ type Source interface {
 	Offer(ctx context.Context, disk keys.DiskID, prove keys.Prove) error
 }
 
+// Counter is a Source that can say in numbers what it is doing, at any time. The
+// names are those of fields of the log.
+type Counter interface {
+	Counts() map[string]int
+}
+
 // Register takes the cluster ID: a PCR that is zero before and is read back.
 type Register interface {
 	Extend(ctx context.Context, id keys.ClusterID) error
@@ -86,38 +92,46 @@ func (b Boot) prepareNew(ctx context.Context) error {
 }
 
 func (b Boot) mapNew(ctx context.Context, key keys.DiskKey) error {
-	start := time.Now()
+	p, start := beginPhases(), time.Now()
 	if err := b.Disk.Format(ctx, key, b.logWipe(start)); err != nil {
 		return err
 	}
 	b.Log.Info("Wiping disk successful", zap.Duration("duration", time.Since(start)))
+	p.end("format")
 	if err := b.Disk.Unlock(ctx, key); err != nil {
 		return err
 	}
-	return b.orClose(b.Handover.SaveUnit(b.Disk.Path()))
+	p.end("unlock")
+	if err := b.Handover.SaveUnit(b.Disk.Path()); err != nil {
+		return b.orClose(err)
+	}
+	b.ready(p)
+	return nil
 }
 
 // openJoined waits for the key. No metadata of the disk is written.
 func (b Boot) openJoined(ctx context.Context) error {
 	b.Log.Info("Preparing existing state disk", zap.String("device", b.Disk.Path()), zap.Stringer("uuid", b.Disk.ID()))
+	p := beginPhases()
 	pair, err := b.firstProven(ctx)
 	if err != nil {
 		return err
 	}
 	defer pair.Wipe()
+	p.end("wait")
 	b.Status("Unlocking state disk")
-	start := time.Now()
 	if err := b.Disk.Unlock(ctx, pair.Disk); err != nil {
 		return err
 	}
-	unlocked := time.Now()
+	p.end("unlock")
 	if err := b.measure(ctx, pair.Measurement); err != nil {
 		return b.orClose(err)
 	}
 	if err := b.Handover.SaveUnit(b.Disk.Path()); err != nil {
 		return b.orClose(err)
 	}
-	b.Log.Info("State disk is ready", zap.Duration("unlock", unlocked.Sub(start)), zap.Duration("measure", time.Since(unlocked)))
+	p.end("measure")
+	b.ready(p)
 	return nil
 }
 

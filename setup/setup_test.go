@@ -180,6 +180,7 @@ func TestNewDisk(t *testing.T) {
 				"INFO setupManager: Preparing new state disk [device]",
 				"INFO setupManager: Wiping disk [progressPercent rateMiBPerSecond remaining]",
 				"INFO setupManager: Wiping disk successful [duration]",
+				"INFO setupManager: State disk is ready [formatSeconds unlockSeconds]",
 			}, messages(logs))
 			raw, err := os.ReadFile(path)
 			require.NoError(t, err)
@@ -222,8 +223,8 @@ func TestJoinedDisk(t *testing.T) {
 			assert.FileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName))
 			assert.Equal(t, []string{
 				"INFO setupManager: Preparing existing state disk [device uuid]",
-				"INFO setupManager: Waiting for decryption key [uuid waitedSeconds refusedKeys]",
-				"INFO setupManager: State disk is ready [unlock measure]",
+				"INFO setupManager: Waiting for decryption key [uuid refusedKeys waitedSeconds]",
+				"INFO setupManager: State disk is ready [waitSeconds unlockSeconds measureSeconds]",
 			}, messages(logs))
 		})
 	}
@@ -381,10 +382,17 @@ func TestRace(t *testing.T) {
 	})
 }
 
+// counting is a Source that counts.
+type counting struct{ sourceFunc }
+
+func (counting) Counts() map[string]int { return map[string]int{"attempts": 7} }
+
+// TestWaitSaysSoAgain: the console and the service manager hear the same, from
+// time to time.
 func TestWaitSaysSoAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{joined: true, key: keys.RandomDiskKey()}
-		b, logs := newBoot(t, w, sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
+		b, logs := newBoot(t, w, counting{func(ctx context.Context, _ keys.DiskID, _ keys.Prove) error { <-ctx.Done(); return nil }}, sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error {
 			wrong, err := keys.NewPair(make([]byte, 32), make([]byte, 32))
 			require.NoError(t, err)
 			assert.ErrorIs(t, prove(ctx, wrong), keys.ErrWrongKey)
@@ -393,12 +401,17 @@ func TestWaitSaysSoAgain(t *testing.T) {
 		}))
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 65*time.Second, errBroken)
 		defer cancel()
+		var status []string
+		b.Status = func(s string) { status = append(status, s) }
 		_, err := b.firstProven(ctx)
 		require.ErrorIs(t, err, errBroken)
+		require.Len(t, status, 3)
+		assert.Equal(t, "Waiting for decryption key: attempts 7, refusedKeys 1, waitedSeconds 60", status[2])
 		require.Equal(t, 3, logs.FilterMessage("Waiting for decryption key").Len())
 		last := logs.All()[2].ContextMap()
 		assert.EqualValues(t, 60, last["waitedSeconds"])
 		assert.EqualValues(t, 1, last["refusedKeys"])
+		assert.EqualValues(t, 7, last["attempts"])
 		assert.Equal(t, w.ID().String(), last["uuid"])
 	})
 }
@@ -432,4 +445,25 @@ func mustSecret(t *testing.T) keys.MeasurementSecret {
 	secret, err := keys.NewMeasurementSecret(make([]byte, keys.Size))
 	require.NoError(t, err)
 	return secret
+}
+
+// TestPhasesAreLeftForTheBootedSystem: in seconds, by name.
+func TestPhasesAreLeftForTheBootedSystem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, logs := newBoot(t, &world{})
+		p := beginPhases()
+		time.Sleep(1500 * time.Millisecond)
+		p.end("wait")
+		time.Sleep(20 * time.Millisecond)
+		p.end("unlock")
+		b.ready(p)
+		raw, err := os.ReadFile(filepath.Join(b.Handover.Root, "run/disk-mapper/phases.json"))
+		require.NoError(t, err)
+		assert.JSONEq(t, `{"waitSeconds":1.5,"unlockSeconds":0.02}`, string(raw))
+		assert.Equal(t, map[string]any{"waitSeconds": 1.5, "unlockSeconds": 0.02}, logs.All()[0].ContextMap())
+
+		b.Handover.Root = "/dev/null" // nothing can be left there
+		b.ready(p)
+		assert.Equal(t, "Failed to leave the times of this boot", logs.All()[2].Message)
+	})
 }

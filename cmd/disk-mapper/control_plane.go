@@ -39,6 +39,14 @@ func (c controlPlaneOnly) Offer(ctx context.Context, disk keys.DiskID, prove key
 	return c.server.Offer(ctx, disk, prove)
 }
 
+// Counts are those of the server.
+func (c controlPlaneOnly) Counts() map[string]int {
+	if counter, ok := c.server.(setup.Counter); ok {
+		return counter.Counts()
+	}
+	return nil
+}
+
 // role asks until it gets an answer or roleTimeout is over.
 func (c controlPlaneOnly) role(ctx context.Context) (cloud.Role, error) {
 	ctx, cancel := context.WithTimeout(ctx, roleTimeout)
