@@ -2,37 +2,51 @@ package recoveryserver
 
 import (
 	"context"
+	"errors"
 
 	"disk-mapper/attestation"
 
 	"go.uber.org/zap"
 )
 
-// turnstile lets maxQuotes handshakes at a time have the issuer, so that those
-// of strangers do not queue up before the rejoin client's at the TPM. It stops
-// issuing when the server stops.
-type turnstile struct {
-	attestation.Issuer
+// desk makes quotes for strangers one at a time: the TPM is serial, so that the
+// rejoin client's handshakes wait there for no more than one of them. It stops
+// when the server stops.
+type desk struct {
+	issuer  attestation.Issuer
 	serving context.Context
-	turn    chan struct{}
+	queue   queue
 	log     *zap.Logger
 }
 
-// Issue waits for its turn. A node that cannot attest itself cannot be
-// recovered, so that is logged here and not only told to the peer.
-func (t *turnstile) Issue(ctx context.Context, userData, nonce []byte) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
+// customer is the issuer for the handshake on one connection.
+type customer struct {
+	*desk
+	conn *cappedConn
+}
+
+func (c customer) Variant() attestation.Variant { return c.issuer.Variant() }
+
+// Issue waits for its turn, if there is a place to wait. A node that cannot
+// attest itself cannot be recovered, so that is logged here and not only told to
+// the peer.
+func (c customer) Issue(ctx context.Context, userData, nonce []byte) ([]byte, error) {
+	defer c.conn.hold()()
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime) // then the connection is of no use
 	defer cancel()
-	defer context.AfterFunc(t.serving, cancel)()
-	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	defer context.AfterFunc(c.serving, cancel)()
+	defer context.AfterFunc(c.conn.gone, cancel)()
+	err := c.queue.enter(ctx, c.conn.peer)
+	if errors.Is(err, errBusy) {
+		c.conn.refuse()
 	}
-	document, err := t.Issuer.Issue(ctx, userData, nonce)
+	if err != nil {
+		return nil, err
+	}
+	defer c.queue.leave()
+	document, err := c.issuer.Issue(ctx, userData, nonce)
 	if err != nil && ctx.Err() == nil {
-		t.log.Error("Failed to issue attestation document", zap.Error(err))
+		c.log.Error("Failed to issue attestation document", zap.Error(err))
 	}
 	return document, err
 }

@@ -11,11 +11,12 @@ import (
 // are made for trusted peers: no limit on streams, connections and their age.
 const (
 	maxMessage      = 16 << 10 // the longest legitimate message is a KMS URI of some hundred bytes
-	maxHeaders      = 8 << 10
-	maxStreams      = 4  // per connection; a client needs one
-	maxConns        = 64 // bounds descriptors and memory
-	maxConnsPerPeer = 4  // so that one address cannot use up maxConns and lock out the operator
-	maxQuotes       = 1  // at a time: the TPM is serial, and the rejoin client needs it too
+	maxHeaders      = 8 << 10  // an operator's proof with the largest RSA key is half of it
+	maxStreams      = 4        // per connection; a client needs one
+	maxConns        = 256      // bounds descriptors (1 each) and memory (some 0.1 MiB each)
+	maxConnsPerPeer = 8        // some operators behind one address, and their next attempts
+	maxWaiting      = 16       // for a quote, or for a proof: more would wait for longer than a client does
+	maxRemembered   = 1024     // networks that have passed a queue, or have to pause; some 50 bytes each
 
 	handshakeTime = 10 * time.Second // TLS and HTTP/2; a load balancer's health check sends nothing at all
 	maxIdle       = 10 * time.Second // without a call
@@ -23,6 +24,9 @@ const (
 	ageGrace      = 5 * time.Second
 	pingAfter     = 10 * time.Second // of silence, to find dead peers
 	pingTimeout   = 5 * time.Second
+
+	logInterval = 30 * time.Second // a serial console is slow:
+	maxLines    = 10               // of each message that strangers cause, in this time
 )
 
 // times are the durations that tests shorten.
@@ -30,6 +34,7 @@ type times struct {
 	message         time.Duration // a caller's time for each message
 	grace           time.Duration // for calls to end when the server stops
 	retry, maxRetry time.Duration // pause before binding the port again, first and longest
+	pause, maxPause time.Duration // after a wrong key, first and longest; a person needs as long to find the right file
 }
 
 var production = times{
@@ -37,6 +42,8 @@ var production = times{
 	grace:    time.Second,
 	retry:    time.Second,
 	maxRetry: 30 * time.Second,
+	pause:    time.Second,
+	maxPause: 30 * time.Second,
 }
 
 func limits() []grpc.ServerOption {

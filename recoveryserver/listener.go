@@ -1,6 +1,7 @@
 package recoveryserver
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -8,99 +9,166 @@ import (
 )
 
 // cappedListener accepts at most maxConns connections at a time, and
-// maxConnsPerPeer from one peer. For one more, the oldest that has not finished
-// its handshake is closed: whoever connects and says nothing must not lock out
-// the operator. If all have finished it, the new one is closed at once: waiting
+// maxConnsPerPeer from one peer. For one more, another is closed: of the peer
+// that has most, the one that has done nothing for longest. A peer with one
+// connection is safe from any peer with more. What waits for us, not we for it,
+// is never closed: the handshake whose quote is being made, the call whose key is
+// being proven. If nothing else is open, the new one is closed at once: waiting
 // ones would fill the backlog.
 type cappedListener struct {
 	net.Listener
-	mu   sync.Mutex
-	open []*cappedConn // oldest first
+	counts *counts
+	mu     sync.Mutex
+	open   []*cappedConn // who did something last is last
+	peers  map[netip.Prefix]int
 }
 
+// cappedConn is a connection of one peer. All but the net.Conn and peer is
+// guarded by the listener's mutex.
 type cappedConn struct {
 	net.Conn
 	peer     netip.Prefix
 	listener *cappedListener
-	greeted  bool // has finished its handshake; guarded by the listener's mutex
+	holds    int
+	gone     context.Context // ends when the connection is closed
+	leave    context.CancelFunc
 }
 
 // Accept returns the next connection that is within the caps.
 func (l *cappedListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.Listener.Accept()
+		raw, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		capped := &cappedConn{Conn: conn, peer: network(conn.RemoteAddr()), listener: l}
-		if l.admit(capped) {
-			return capped, nil
+		if conn := l.admit(raw); conn != nil {
+			return conn, nil
 		}
-		_ = conn.Close()
+		reset(raw)
 	}
 }
 
-func (l *cappedListener) admit(conn *cappedConn) bool {
+// admit returns nil if there is no room.
+func (l *cappedListener) admit(raw net.Conn) *cappedConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	samePeer := func(other *cappedConn) bool { return other.peer == conn.peer }
-	anyPeer := func(*cappedConn) bool { return true }
-	if l.count(samePeer) >= maxConnsPerPeer && !l.evict(samePeer) {
-		return false
+	peer := network(raw.RemoteAddr())
+	if l.peers[peer] >= maxConnsPerPeer && !l.evict(func(other *cappedConn) bool { return other.peer == peer }) {
+		l.counts.refused.Add(1)
+		return nil
 	}
-	if l.count(anyPeer) >= maxConns && !l.evict(anyPeer) {
-		return false
+	if len(l.open) >= maxConns && !l.evict(l.ofTheBusiest()) {
+		l.counts.refused.Add(1)
+		return nil
 	}
-	l.open = append(l.open, conn)
-	return true
+	conn := &cappedConn{Conn: raw, peer: peer, listener: l}
+	conn.gone, conn.leave = context.WithCancel(context.Background())
+	l.add(conn)
+	return conn
 }
 
-func (l *cappedListener) count(which func(*cappedConn) bool) (n int) {
+// ofTheBusiest picks the peers that have most, of those who have what can be
+// closed.
+func (l *cappedListener) ofTheBusiest() func(*cappedConn) bool {
+	most := 0
 	for _, conn := range l.open {
-		if which(conn) {
-			n++
+		if conn.holds == 0 {
+			most = max(most, l.peers[conn.peer])
 		}
 	}
-	return n
+	return func(conn *cappedConn) bool { return l.peers[conn.peer] == most }
 }
 
 // evict reports whether it has made room.
 func (l *cappedListener) evict(which func(*cappedConn) bool) bool {
-	i := slices.IndexFunc(l.open, func(conn *cappedConn) bool { return !conn.greeted && which(conn) })
+	i := slices.IndexFunc(l.open, func(conn *cappedConn) bool { return conn.holds == 0 && which(conn) })
 	if i < 0 {
 		return false
 	}
-	_ = l.open[i].Conn.Close()
-	l.open = slices.Delete(l.open, i, i+1)
+	conn := l.open[i]
+	l.remove(conn)
+	reset(conn.Conn)
+	l.counts.refused.Add(1)
 	return true
+}
+
+func (l *cappedListener) add(conn *cappedConn) {
+	if l.peers == nil {
+		l.peers = map[netip.Prefix]int{}
+	}
+	l.open = append(l.open, conn)
+	l.peers[conn.peer]++
+	l.counts.open.Store(int64(len(l.open)))
+}
+
+// remove does nothing if conn has been removed before.
+func (l *cappedListener) remove(conn *cappedConn) {
+	i := slices.Index(l.open, conn)
+	if i < 0 {
+		return
+	}
+	l.open = slices.Delete(l.open, i, i+1)
+	if l.peers[conn.peer]--; l.peers[conn.peer] == 0 {
+		delete(l.peers, conn.peer)
+	}
+	conn.leave()
+	l.counts.open.Store(int64(len(l.open)))
 }
 
 // closeAll closes every open connection, whatever its state.
 func (l *cappedListener) closeAll() {
-	for _, conn := range l.conns() {
+	l.mu.Lock()
+	all := slices.Clone(l.open)
+	l.mu.Unlock()
+	for _, conn := range all {
 		_ = conn.Close()
 	}
-}
-
-func (l *cappedListener) conns() []*cappedConn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.open)
 }
 
 // Close makes room for another connection.
 func (c *cappedConn) Close() error {
 	c.listener.mu.Lock()
-	c.listener.open = slices.DeleteFunc(c.listener.open, func(other *cappedConn) bool { return other == c })
+	c.listener.remove(c)
 	c.listener.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// greet keeps the connection from being evicted.
-func (c *cappedConn) greet() {
+// progress notes that the peer has done its part once more.
+func (c *cappedConn) progress() {
+	l := c.listener
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.open, c); i >= 0 {
+		l.open = append(slices.Delete(l.open, i, i+1), c)
+	}
+}
+
+// hold keeps the connection from being closed for another one while its peer
+// waits for us. The result ends that.
+func (c *cappedConn) hold() (release func()) {
+	c.addHolds(1)
+	return func() { c.addHolds(-1) }
+}
+
+func (c *cappedConn) addHolds(n int) {
 	c.listener.mu.Lock()
 	defer c.listener.mu.Unlock()
-	c.greeted = true
+	c.holds += n
+}
+
+// refuse hangs up on a peer that has asked for more than there is.
+func (c *cappedConn) refuse() {
+	c.listener.counts.refused.Add(1)
+	reset(c.Conn)
+}
+
+// reset closes a connection in the way that published clients take for "not
+// now": after a proper end or a TLS alert they would give up.
+func reset(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 // network is what one peer can easily have: an IPv4 address, or an IPv6 subnet.

@@ -2,6 +2,7 @@ package recoveryserver
 
 import (
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,7 +12,7 @@ import (
 func TestClosedConnectionMakesRoom(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	capped := &cappedListener{Listener: listener}
+	capped := &cappedListener{Listener: listener, counts: new(counts)}
 	t.Cleanup(func() { _ = capped.Close() })
 	for range 3 * maxConnsPerPeer {
 		client, err := net.Dial("tcp", listener.Addr().String())
@@ -26,44 +27,59 @@ func TestClosedConnectionMakesRoom(t *testing.T) {
 // quiet is a connection that can only be closed.
 type quiet struct {
 	net.Conn
+	peer   net.Addr
 	closed bool
 }
 
-func (q *quiet) Close() error { q.closed = true; return nil }
+func (q *quiet) Close() error         { q.closed = true; return nil }
+func (q *quiet) RemoteAddr() net.Addr { return q.peer }
 
-func TestAllConnectionsAreCapped(t *testing.T) {
-	capped := &cappedListener{}
-	var greeted []*cappedConn
-	for i := range 2 * maxConns {
-		peer := network(&net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i))})
-		conn := &cappedConn{Conn: &quiet{}, peer: peer, listener: capped}
-		if capped.admit(conn) {
-			conn.greet()
-			greeted = append(greeted, conn)
-		}
+// G13, from many addresses: who has more connections gives way to who has fewer.
+func TestAFloodGivesWayToAnotherPeer(t *testing.T) {
+	listener := &cappedListener{counts: new(counts)}
+	operator, raw := come(listener, 255)
+	require.NotNil(t, operator)
+	for i := range 20 * maxConns {
+		_, _ = come(listener, byte(i%250))
+		require.LessOrEqual(t, len(listener.open), maxConns)
 	}
-	assert.Len(t, greeted, maxConns, "those that have finished their handshake are not evicted")
-	assert.Len(t, capped.open, maxConns)
+	assert.False(t, raw.closed, "the operator's only connection, and the oldest of all")
+	assert.EqualValues(t, maxConns, listener.counts.open.Load())
+	assert.EqualValues(t, 20*maxConns+1-maxConns, listener.counts.refused.Load())
 }
 
-func TestTheOldestSilentConnectionMakesRoom(t *testing.T) {
-	capped := &cappedListener{}
-	peer := network(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)})
-	var conns []*quiet
+func TestWhatWaitsForUsIsNotClosed(t *testing.T) {
+	listener := &cappedListener{counts: new(counts)}
+	var release []func()
+	for range maxConnsPerPeer {
+		conn, _ := come(listener, 1)
+		release = append(release, conn.hold())
+	}
+	refused, _ := come(listener, 1)
+	require.Nil(t, refused, "all others are in the middle of a proof")
+	release[2]()
+	admitted, _ := come(listener, 1)
+	require.NotNil(t, admitted)
+	assert.Len(t, listener.open, maxConnsPerPeer)
+}
+
+func TestWhoDidNothingForLongestMakesRoom(t *testing.T) {
+	listener := &cappedListener{counts: new(counts)}
+	var raws []*quiet
 	for range maxConnsPerPeer + 2 {
-		raw := &quiet{}
-		conns = append(conns, raw)
-		require.True(t, capped.admit(&cappedConn{Conn: raw, peer: peer, listener: capped}))
-		capped.open[0].greet() // the first has nothing to fear
+		conn, raw := come(listener, 1)
+		require.NotNil(t, conn)
+		raws = append(raws, raw)
+		listener.open[slices.IndexFunc(listener.open, func(c *cappedConn) bool { return c.Conn == raws[0] })].progress()
 	}
 	var closed []int
-	for i, conn := range conns {
-		if conn.closed {
+	for i, raw := range raws {
+		if raw.closed {
 			closed = append(closed, i)
 		}
 	}
-	assert.Equal(t, []int{1, 2}, closed)
-	assert.Len(t, capped.open, maxConnsPerPeer)
+	assert.Equal(t, []int{1, 2}, closed, "the first kept going")
+	assert.Len(t, listener.open, maxConnsPerPeer)
 }
 
 func TestNetwork(t *testing.T) {

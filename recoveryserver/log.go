@@ -2,15 +2,15 @@ package recoveryserver
 
 import (
 	"context"
-	"net"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
@@ -44,31 +44,39 @@ func logCalls(log *zap.Logger) grpc.StreamServerInterceptor {
 	}
 }
 
-// handshakes marks connections that have finished theirs, and writes a line per
-// failed one, for debugging only: a load balancer's health checks fail every few
-// seconds, strangers at will.
-type handshakes struct {
-	credentials.TransportCredentials
-	log *zap.Logger
-}
-
-func (l handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := l.TransportCredentials.ServerHandshake(raw)
-	if err != nil {
-		l.log.Debug("Refused connection", zap.String("peer.address", raw.RemoteAddr().String()), zap.Error(err))
-	} else if conn, ok := raw.(*cappedConn); ok {
-		conn.greet()
-	}
-	return conn, info, err
-}
-
-func (l handshakes) Clone() credentials.TransportCredentials {
-	return handshakes{l.TransportCredentials.Clone(), l.log}
-}
-
 // refuseUnknown answers calls of other methods, through logCalls.
 func refuseUnknown(any, grpc.ServerStream) error {
 	return status.Error(codes.Unimplemented, "only Recover is served here")
+}
+
+// ration passes on maxLines of each message per logInterval, and counts those
+// that it leaves out: strangers must not fill the console. The lines of one
+// recovery are all there.
+func ration(log *zap.Logger, leftOut *atomic.Int64) *zap.Logger {
+	count := zapcore.SamplerHook(func(_ zapcore.Entry, decision zapcore.SamplingDecision) {
+		if decision&zapcore.LogDropped != 0 {
+			leftOut.Add(1)
+		}
+	})
+	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, logInterval, maxLines, 0, count)
+	}))
+}
+
+// reportLeftOut sums up what ration leaves out, until ctx ends.
+func reportLeftOut(ctx context.Context, log *zap.Logger, leftOut *atomic.Int64) {
+	report := time.NewTicker(logInterval)
+	defer report.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-report.C:
+		case <-ctx.Done():
+			ended = true
+		}
+		if n := leftOut.Swap(0); n > 0 {
+			log.Warn("Left out lines about callers", zap.Int64("lines", n))
+		}
+	}
 }
 
 func shorten(s string) string { return s[:min(len(s), maxLogged)] }

@@ -86,6 +86,7 @@ func (q quoting) Validate(ctx context.Context, document, userData, nonce []byte)
 type node struct {
 	address string
 	logs    *observer.ObservedLogs
+	server  *Server
 	end     context.CancelFunc
 	ended   chan error
 }
@@ -96,8 +97,11 @@ func withIssuer(issuer attestation.Issuer) option { return func(s *Server) { s.i
 
 func withTimes(change func(*times)) option { return func(s *Server) { change(&s.times) } }
 
+// withoutPauses is for tests of many wrong keys.
+var withoutPauses = withTimes(func(times *times) { times.pause, times.maxPause = 0, 0 })
+
 // startNode ends with the test, and fails it if anything is left behind.
-func startNode(t *testing.T, prove keys.Prove, options ...option) *node {
+func startNode(t testing.TB, prove keys.Prove, options ...option) *node {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -112,7 +116,7 @@ func startNode(t *testing.T, prove keys.Prove, options ...option) *node {
 	require.NoError(t, err)
 
 	ctx, end := context.WithCancel(t.Context())
-	n := &node{address: listener.Addr().String(), logs: logs, end: end, ended: make(chan error, 1)}
+	n := &node{address: listener.Addr().String(), logs: logs, server: server, end: end, ended: make(chan error, 1)}
 	go func() { n.ended <- server.Offer(ctx, disk, prove) }()
 	t.Cleanup(func() {
 		end()
@@ -123,7 +127,7 @@ func startNode(t *testing.T, prove keys.Prove, options ...option) *node {
 }
 
 // mustEnd waits for the end of Offer, which is bounded. It can be called again.
-func (n *node) mustEnd(t *testing.T) {
+func (n *node) mustEnd(t testing.TB) {
 	t.Helper()
 	select {
 	case err := <-n.ended:
@@ -138,7 +142,7 @@ func (n *node) count(message string) int { return n.logs.FilterMessage(message).
 
 // assertNoLeak holds once no goroutine serves any more and no descriptor is
 // open that was not before.
-func assertNoLeak(t *testing.T, before int) {
+func assertNoLeak(t testing.TB, before int) {
 	t.Helper()
 	stacks := make([]byte, 1<<20)
 	assert.Eventually(t, func() bool {
@@ -154,7 +158,7 @@ func descriptors() int {
 
 // dial connects as an operator does who validates the node's attestation.
 // Connections end before the node's own cleanup looks for leaks.
-func (n *node) dial(t *testing.T, source ...string) *grpc.ClientConn {
+func (n *node) dial(t testing.TB, source ...string) *grpc.ClientConn {
 	t.Helper()
 	var dialer net.Dialer
 	for _, ip := range source {
@@ -171,7 +175,7 @@ func (n *node) dial(t *testing.T, source ...string) *grpc.ClientConn {
 }
 
 // connect opens a raw connection.
-func (n *node) connect(t *testing.T) net.Conn {
+func (n *node) connect(t testing.TB) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", n.address)
 	require.NoError(t, err)

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+var errStopped = status.Error(codes.Unavailable, "the node has stopped waiting for its key")
+
 type received struct {
 	message *recoverproto.RecoverMessage
 	err     error
@@ -27,11 +29,12 @@ func (c *calls) receive(stream recoverStream) (*recoverproto.RecoverMessage, err
 	})
 	select {
 	case next := <-arrived:
+		connection(stream.Context()).progress()
 		return next.message, receiveStatus(next.err)
 	case <-time.After(c.wait):
 		return nil, status.Errorf(codes.DeadlineExceeded, "no message within %s", c.wait)
 	case <-c.serving.Done():
-		return nil, status.Error(codes.Unavailable, "the node has stopped waiting for its key")
+		return nil, errStopped
 	}
 }
 

@@ -23,7 +23,8 @@ type recoverStream = grpc.BidiStreamingServer[recoverproto.RecoverMessage, recov
 type calls struct {
 	recoverproto.UnimplementedAPIServer
 	disk    keys.DiskID
-	prove   keys.Prove
+	proofs  *proofs
+	counts  *counts
 	log     *zap.Logger
 	serving context.Context // ends when no more messages are wanted
 	wait    time.Duration   // for each message
@@ -34,6 +35,7 @@ type calls struct {
 
 // Recover takes both published forms; the first message tells which.
 func (c *calls) Recover(stream recoverStream) error {
+	c.counts.calls.Add(1)
 	c.log.Info("Received recover call")
 	first, err := c.receive(stream)
 	if err != nil {
@@ -109,7 +111,7 @@ func (c *calls) recoverUnary(stream recoverStream, uri string) error {
 // accept has the candidate proven. The context is the stream's: that of Offer
 // may end while its own winner is still to be answered.
 func (c *calls) accept(ctx context.Context, candidate keys.Pair) error {
-	err := c.prove(ctx, candidate)
+	err := c.proofs.try(ctx, connection(ctx), candidate)
 	if err != nil {
 		c.log.Warn("Refused recovery key", zap.String("peer.address", peerAddress(ctx)), zap.Error(err))
 		return c.refusal(err)
@@ -121,7 +123,14 @@ func (c *calls) accept(ctx context.Context, candidate keys.Pair) error {
 
 // refusal says to the sender why its candidate did not count.
 func (c *calls) refusal(err error) error {
+	_, mustPause := errors.AsType[pausing](err)
 	switch {
+	case mustPause:
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, errBusy):
+		return status.Errorf(codes.ResourceExhausted, "%v for their keys to be proven: try again in some seconds", errBusy)
+	case c.serving.Err() != nil && errors.Is(err, context.Canceled):
+		return errStopped
 	case errors.Is(err, keys.ErrWrongKey):
 		return status.Errorf(codes.PermissionDenied, "%v %s", keys.ErrWrongKey, c.disk)
 	case errors.Is(err, keys.ErrDecided):

@@ -106,7 +106,7 @@ func TestRefusedMessages(t *testing.T) {
 		"wrong master":      {messages{uriMessage(strings.Replace(vectorURI, "AAEC", "BBEC", 1))}, codes.PermissionDenied, "the key does not open the state disk " + vectorUUID},
 	}
 	var disk stateDisk
-	n := startNode(t, disk.prove)
+	n := startNode(t, disk.prove, withoutPauses)
 	conn := n.dial(t)
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -137,13 +137,25 @@ func TestClientThatHangsUpEarly(t *testing.T) {
 
 func TestManyWrongKeysThenTheRightOne(t *testing.T) {
 	var disk stateDisk
-	n := startNode(t, disk.prove)
+	n := startNode(t, disk.prove, withoutPauses)
 	conn := n.dial(t)
 	for range 100 {
 		require.Equal(t, codes.PermissionDenied, status.Code(recoverStreaming(t.Context(), conn, wrongKey)))
 	}
 	require.NoError(t, recoverStreaming(t.Context(), conn, vectorKey))
 	n.mustEnd(t)
+}
+
+// After a wrong key its network has to pause, and no other.
+func TestWrongKeysArePaidForWithAPause(t *testing.T) {
+	var disk stateDisk
+	n := startNode(t, disk.prove, withTimes(func(times *times) { times.pause, times.maxPause = time.Hour, time.Hour }))
+	require.Equal(t, codes.PermissionDenied, status.Code(recoverStreaming(t.Context(), n.dial(t, other), wrongKey)))
+	err := recoverStreaming(t.Context(), n.dial(t, other), vectorKey)
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	require.ErrorContains(t, err, "after wrong keys from this address: try again in 1h0m0s")
+	require.Empty(t, disk.won, "not even tried")
+	require.NoError(t, recoverStreaming(t.Context(), n.dial(t), vectorKey))
 }
 
 func TestRefusedKeyIsLoggedWithPeerAndReason(t *testing.T) {
@@ -184,7 +196,7 @@ func TestGoodAndWrongKeyInFlight(t *testing.T) {
 	for range 20 {
 		t.Run("round", func(t *testing.T) {
 			var disk stateDisk
-			n := startNode(t, disk.prove)
+			n := startNode(t, disk.prove, withoutPauses)
 			conn := n.dial(t)
 			var wrong sync.WaitGroup
 			wrong.Go(func() { assert.Error(t, recoverStreaming(t.Context(), conn, wrongKey)) })

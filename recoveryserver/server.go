@@ -8,7 +8,7 @@
 //
 // Both published forms of the call are served: two messages with the derived
 // keys, or one message with the master secret. The package does not know what
-// a key opens, and does not limit how often keys are tried: that is up to Prove.
+// a key opens.
 package recoveryserver
 
 import (
@@ -16,10 +16,10 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"disk-mapper/attestation"
-	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/recoverproto"
 
@@ -34,7 +34,11 @@ type Server struct {
 	log     *zap.Logger
 	times   times
 	listen  listen
+	counts  counts
 }
+
+// counts are of all that the server has seen.
+type counts struct{ open, calls, refused atomic.Int64 }
 
 type listen func(ctx context.Context, network, address string) (net.Listener, error)
 
@@ -44,6 +48,17 @@ func New(address string, issuer attestation.Issuer, log *zap.Logger) *Server {
 	return &Server{
 		address: address, issuer: issuer, log: log.Named("recoveryServer"),
 		times: production, listen: new(net.ListenConfig).Listen,
+	}
+}
+
+// Counts says how many connections are open, how many Recover calls there were,
+// and how many connections were refused, or closed for another one, because
+// there were too many. It may be called at any time.
+func (s *Server) Counts() map[string]int {
+	return map[string]int{
+		"openConnections":    int(s.counts.open.Load()),
+		"recoverCalls":       int(s.counts.calls.Load()),
+		"refusedConnections": int(s.counts.refused.Load()),
 	}
 }
 
@@ -87,20 +102,24 @@ func (s *Server) listenAndServe(ctx context.Context, disk keys.DiskID, prove key
 func (s *Server) serve(ctx context.Context, listener net.Listener, disk keys.DiskID, prove keys.Prove) error {
 	serving, end := context.WithCancel(ctx)
 	defer end()
+	var leftOut atomic.Int64
+	strangers := ration(s.log, &leftOut)
 	proven := make(chan struct{})
-	conns := &cappedListener{Listener: listener}
-	server := s.newServer(serving)
+	conns := &cappedListener{Listener: listener, counts: &s.counts}
+	server := s.newServer(serving, strangers)
 	calls := &calls{
-		disk: disk, prove: prove, log: s.log, serving: serving, wait: s.times.message,
-		won: sync.OnceFunc(func() { close(proven) }),
+		disk: disk, log: strangers, counts: &s.counts, serving: serving, wait: s.times.message,
+		proofs: &proofs{prove: prove, serving: serving, pauses: pauses{first: s.times.pause, longest: s.times.maxPause}},
+		won:    sync.OnceFunc(func() { close(proven) }),
 	}
 	defer calls.receiving.Wait()
 	recoverproto.RegisterAPIServer(server, calls)
 
 	failed := make(chan error, 1)
-	var serve sync.WaitGroup
-	defer serve.Wait()
-	serve.Go(func() { failed <- server.Serve(conns) })
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	tasks.Go(func() { failed <- server.Serve(conns) })
+	tasks.Go(func() { reportLeftOut(serving, s.log, &leftOut) })
 
 	var err error
 	select {
@@ -113,14 +132,11 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, disk keys.Dis
 	return err
 }
 
-func (s *Server) newServer(serving context.Context) *grpc.Server {
-	issuer := &turnstile{Issuer: s.issuer, serving: serving, turn: make(chan struct{}, maxQuotes), log: s.log}
-	// AcceptAnyPeer: the operator's machine has nothing to attest. What a caller
-	// brings is proven against the disk instead.
-	creds := handshakes{atls.ServerCredentials(issuer, atls.AcceptAnyPeer), s.log}
+func (s *Server) newServer(serving context.Context, log *zap.Logger) *grpc.Server {
+	desk := &desk{issuer: s.issuer, serving: serving, log: log}
 	return grpc.NewServer(append(limits(),
-		grpc.Creds(creds),
-		grpc.StreamInterceptor(logCalls(s.log.Named("gRPC"))),
+		grpc.Creds(newHandshakes(desk, log)),
+		grpc.StreamInterceptor(logCalls(log.Named("gRPC"))),
 		grpc.UnknownServiceHandler(refuseUnknown),
 	)...)
 }

@@ -71,6 +71,8 @@ func (c caller) explainRefusal(told *status.Status, disk keys.DiskID) error {
 			"The node said: %s", c.secretFile, disk, c.address, quote(told))
 	case codes.FailedPrecondition, codes.Canceled: // the node no longer waits
 		return fmt.Errorf("%w at %s: the node has its key already: %s", errUnavailable, c.address, quote(told))
+	case codes.ResourceExhausted: // by too many others, or by wrong keys of ours
+		return fmt.Errorf("%w at %s: the node asks to wait: %s", errNotReady, c.address, quote(told))
 	case codes.Unimplemented:
 		return fmt.Errorf("%s is not the recovery port of a node: %s", c.address, quote(told))
 	case codes.DeadlineExceeded:

@@ -13,7 +13,7 @@ import (
 var (
 	// errUnavailable: no node takes calls. Tried once more for each node.
 	errUnavailable = errors.New("no node answers")
-	// errNotReady: something accepts connections and drops them, as load
+	// errNotReady: a node asks to wait, or something drops connections, as load
 	// balancers do until they have found the next node. Tried again and again.
 	errNotReady = errors.New("no node answers yet")
 

@@ -55,6 +55,7 @@ func TestWrongKeyThenRightKey(t *testing.T) {
 	screen, err = recoverNodes(t, hurried, "-e", address, "--insecure-skip-attestation")
 	require.NoError(t, err)
 	assert.Equal(t, "Pushed recovery key.\nRecovered 1 control-plane nodes.\n", screen.out.String())
+	assert.Contains(t, screen.notes.String(), "after wrong keys from this address: try again in 1s", "why the right one was not taken at once")
 	pair := <-won
 	assert.Equal(t, unhex(t, v.measurement), pair.Measurement.Bytes())
 }
