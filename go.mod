@@ -14,6 +14,7 @@ require (
 	golang.org/x/net v0.60.0 // connection limits of servers
 	golang.org/x/sync v0.24.0 // bounded concurrency
 	golang.org/x/sys v0.49.0 // mounts, memory files, file system types
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // retry hints of busy servers
 	google.golang.org/grpc v1.85.0 // recovery and join services
 	google.golang.org/protobuf v1.36.12 // their messages
 )
@@ -33,7 +34,6 @@ require (
 	golang.org/x/mod v0.41.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc v1.6.2 // indirect
 	honnef.co/go/tools v0.8.2 // indirect
 )

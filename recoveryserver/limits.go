@@ -25,6 +25,8 @@ const (
 	pingAfter     = 10 * time.Second // of silence, to find dead peers
 	pingTimeout   = 5 * time.Second
 
+	busyPause = 5 * time.Second // that callers are told to make when too many others wait
+
 	logInterval = 30 * time.Second // a serial console is slow:
 	maxLines    = 10               // of each message that strangers cause, in this time
 )
@@ -34,7 +36,7 @@ type times struct {
 	message         time.Duration // a caller's time for each message
 	grace           time.Duration // for calls to end when the server stops
 	retry, maxRetry time.Duration // pause before binding the port again, first and longest
-	pause, maxPause time.Duration // after a wrong key, first and longest; a person needs as long to find the right file
+	pause, maxPause time.Duration // after a wrong key, first and longest; more would lock out who shares a load balancer
 }
 
 var production = times{
@@ -43,7 +45,7 @@ var production = times{
 	retry:    time.Second,
 	maxRetry: 30 * time.Second,
 	pause:    time.Second,
-	maxPause: 30 * time.Second,
+	maxPause: 5 * time.Second,
 }
 
 func limits() []grpc.ServerOption {

@@ -3,6 +3,7 @@ package recoveryserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -10,9 +11,11 @@ import (
 	"disk-mapper/proto/recoverproto"
 
 	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // recoverStream is a bidirectional stream that also serves unary callers.
@@ -123,12 +126,12 @@ func (c *calls) accept(ctx context.Context, candidate keys.Pair) error {
 
 // refusal says to the sender why its candidate did not count.
 func (c *calls) refusal(err error) error {
-	_, mustPause := errors.AsType[pausing](err)
+	pause, mustPause := errors.AsType[pausing](err)
 	switch {
 	case mustPause:
-		return status.Error(codes.ResourceExhausted, err.Error())
+		return tryAgain(time.Duration(pause), err.Error())
 	case errors.Is(err, errBusy):
-		return status.Errorf(codes.ResourceExhausted, "%v for their keys to be proven: try again in some seconds", errBusy)
+		return tryAgain(busyPause, fmt.Sprintf("%v for their keys to be proven: try again in some seconds", errBusy))
 	case c.serving.Err() != nil && errors.Is(err, context.Canceled):
 		return errStopped
 	case errors.Is(err, keys.ErrWrongKey):
@@ -139,4 +142,14 @@ func (c *calls) refusal(err error) error {
 		return status.FromContextError(err).Err()
 	}
 	return status.Errorf(codes.Internal, "proving the key: %v", err)
+}
+
+// tryAgain tells a caller from others of this code, such as a message too large,
+// by the hint that it carries: the candidate was not looked at.
+func tryAgain(after time.Duration, why string) error {
+	s, err := status.New(codes.ResourceExhausted, why).WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)})
+	if err != nil { // cannot happen: the code is not OK
+		return status.Error(codes.ResourceExhausted, why)
+	}
+	return s.Err()
 }

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 
 	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/keys"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -63,6 +65,9 @@ func (c caller) explainHandshake(err error) error {
 }
 
 func (c caller) explainRefusal(told *status.Status, disk keys.DiskID) error {
+	if asksToWait(told) { // for too many others, or after wrong keys of ours
+		return fmt.Errorf("%w at %s: the node asks to wait: %s", errNotReady, c.address, quote(told))
+	}
 	switch told.Code() {
 	case codes.PermissionDenied:
 		return fmt.Errorf("wrong key: the master secret in %s does not open state disk %s of the node at %s.\n"+
@@ -71,8 +76,6 @@ func (c caller) explainRefusal(told *status.Status, disk keys.DiskID) error {
 			"The node said: %s", c.secretFile, disk, c.address, quote(told))
 	case codes.FailedPrecondition, codes.Canceled: // the node no longer waits
 		return fmt.Errorf("%w at %s: the node has its key already: %s", errUnavailable, c.address, quote(told))
-	case codes.ResourceExhausted: // by too many others, or by wrong keys of ours
-		return fmt.Errorf("%w at %s: the node asks to wait: %s", errNotReady, c.address, quote(told))
 	case codes.Unimplemented:
 		return fmt.Errorf("%s is not the recovery port of a node: %s", c.address, quote(told))
 	case codes.DeadlineExceeded:
@@ -82,6 +85,10 @@ func (c caller) explainRefusal(told *status.Status, disk keys.DiskID) error {
 	default:
 		return fmt.Errorf("the node at %s failed (%v): %s: its serial console may say more", c.address, told.Code(), quote(told))
 	}
+}
+
+func asksToWait(told *status.Status) bool {
+	return slices.ContainsFunc(told.Details(), func(detail any) bool { _, ok := detail.(*errdetails.RetryInfo); return ok })
 }
 
 func isDeadline(err error) bool {
