@@ -70,6 +70,10 @@ lint: deps ## vet, staticcheck, gofmt, generated code and go.mod up to date
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; $(MAKE) --no-print-directory proto PROTO_OUT="$$dir"; \
 	  for f in $$(cd "$$dir" && find . -name '*.go'); do diff -u "$$f" "$$dir/$$f" || { echo "$$f is out of date: run make proto"; exit 1; }; done
 
+.PHONY: limits
+limits: ## write docs/limits.md from the constants of the code
+	go test ./docs -run '^TestLimits$$' -update
+
 PROTO_OUT ?= .
 .PHONY: proto
 proto: deps ## generate Go code from the .proto files
