@@ -45,9 +45,10 @@ test-unit: deps ## run the tests that need no VM, under the race detector
 	go test -race ./...
 
 .PHONY: fuzz
-fuzz: deps ## fuzz what is read from disks; FUZZTIME=10m for longer
-	@for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' disk/fuzz_test.go); do \
-	  go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./disk | tail -n 3; done
+fuzz: deps ## fuzz what is read from disks, peers and command lines; FUZZTIME=10m for longer
+	@grep -rno '^func Fuzz[A-Za-z0-9]*' --include='*_test.go' . | sort | while IFS=: read -r file _ func; do \
+	  echo "== $$file $${func#func }"; \
+	  go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null | tail -n 3; done
 
 .PHONY: corpus
 corpus: deps ## write the disks that must be refused, and what each must be refused for, into build/corpus/

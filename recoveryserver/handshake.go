@@ -2,6 +2,7 @@ package recoveryserver
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"disk-mapper/attestation/atls"
@@ -47,7 +48,12 @@ func (h handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 func (h handshakes) Clone() credentials.TransportCredentials { return h }
 
 // connection is the one that a call came over.
-func connection(ctx context.Context) *cappedConn {
+func connection(ctx context.Context) *cappedConn { return info(ctx).conn }
+
+// session is the TLS session that a call came over.
+func session(ctx context.Context) tls.ConnectionState { return info(ctx).State }
+
+func info(ctx context.Context) authInfo {
 	p, _ := peer.FromContext(ctx) // gRPC has seen to both
-	return p.AuthInfo.(authInfo).conn
+	return p.AuthInfo.(authInfo)
 }

@@ -17,6 +17,7 @@ import (
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/sshproof"
 	"disk-mapper/proto/recoverproto"
 
 	"github.com/stretchr/testify/assert"
@@ -107,7 +108,7 @@ func startNode(t testing.TB, prove keys.Prove, options ...option) *node {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	before := descriptors() - 1 // without the listener
-	server := New(listener.Addr().String(), quoting{}, zap.New(core))
+	server := New(listener.Addr().String(), quoting{}, sshproof.Keys{}, zap.New(core))
 	server.listen = func(context.Context, string, string) (net.Listener, error) { return listener, nil }
 	for _, change := range options {
 		change(server)

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/sshproof"
 	"disk-mapper/proto/recoverproto"
 
 	"go.uber.org/zap"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -25,13 +27,14 @@ type recoverStream = grpc.BidiStreamingServer[recoverproto.RecoverMessage, recov
 // a silent client holds up nobody.
 type calls struct {
 	recoverproto.UnimplementedAPIServer
-	disk    keys.DiskID
-	proofs  *proofs
-	counts  *counts
-	log     *zap.Logger
-	serving context.Context // ends when no more messages are wanted
-	wait    time.Duration   // for each message
-	won     func()          // reports that a key was proven
+	disk      keys.DiskID
+	operators sshproof.Keys
+	proofs    *proofs
+	counts    *counts
+	log       *zap.Logger
+	serving   context.Context // ends when no more messages are wanted
+	wait      time.Duration   // for each message
+	won       func()          // reports that a key was proven
 
 	receiving sync.WaitGroup // goroutines in receive
 }
@@ -40,6 +43,9 @@ type calls struct {
 func (c *calls) Recover(stream recoverStream) error {
 	c.counts.calls.Add(1)
 	c.log.Info("Received recover call")
+	if err := c.authorise(stream.Context()); err != nil {
+		return err
+	}
 	first, err := c.receive(stream)
 	if err != nil {
 		return err
@@ -51,6 +57,21 @@ func (c *calls) Recover(stream recoverStream) error {
 		return c.recoverUnary(stream, request.KmsUri)
 	}
 	return status.Error(codes.InvalidArgument, "first message is not a measurement secret")
+}
+
+// authorise takes nothing from a caller who is no operator.
+func (c *calls) authorise(ctx context.Context) error {
+	if c.operators.Empty() {
+		return nil
+	}
+	proofs := metadata.ValueFromIncomingContext(ctx, sshproof.Header)
+	if len(proofs) != 1 {
+		return status.Error(codes.Unauthenticated, "this node takes calls only with the proof of an operator's SSH key")
+	}
+	if err := c.operators.Verify(session(ctx), []byte(proofs[0])); err != nil {
+		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	return nil
 }
 
 // recoverStreaming is the form of v2.0 to v2.4. The call ends with the key: to

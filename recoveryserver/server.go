@@ -21,6 +21,7 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/sshproof"
 	"disk-mapper/proto/recoverproto"
 
 	"go.uber.org/zap"
@@ -31,10 +32,12 @@ import (
 type Server struct {
 	address string
 	issuer  attestation.Issuer
-	log     *zap.Logger
-	times   times
-	listen  listen
-	counts  counts
+	// operators are whom calls are taken from; if there are none, from anybody.
+	operators sshproof.Keys
+	log       *zap.Logger
+	times     times
+	listen    listen
+	counts    counts
 }
 
 // counts are of all that the server has seen.
@@ -43,10 +46,11 @@ type counts struct{ open, calls, refused atomic.Int64 }
 type listen func(ctx context.Context, network, address string) (net.Listener, error)
 
 // New returns a server for the TCP address, ":9999" on a node. It attests
-// itself to callers with issuer and logs as recoveryServer.
-func New(address string, issuer attestation.Issuer, log *zap.Logger) *Server {
+// itself to callers with issuer, takes calls from operators alone unless there are
+// none, and logs as recoveryServer.
+func New(address string, issuer attestation.Issuer, operators sshproof.Keys, log *zap.Logger) *Server {
 	return &Server{
-		address: address, issuer: issuer, log: log.Named("recoveryServer"),
+		address: address, issuer: issuer, operators: operators, log: log.Named("recoveryServer"),
 		times: production, listen: new(net.ListenConfig).Listen,
 	}
 }
@@ -108,7 +112,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, disk keys.Dis
 	conns := &cappedListener{Listener: listener, counts: &s.counts}
 	server := s.newServer(serving, strangers)
 	calls := &calls{
-		disk: disk, log: strangers, counts: &s.counts, serving: serving, wait: s.times.message,
+		disk: disk, operators: s.operators, log: strangers, counts: &s.counts, serving: serving, wait: s.times.message,
 		proofs: &proofs{prove: prove, serving: serving, pauses: pauses{first: s.times.pause, longest: s.times.maxPause}},
 		won:    sync.OnceFunc(func() { close(proven) }),
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/sshproof"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -71,7 +72,7 @@ func TestPauseBetweenTriesGrowsToItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tried []time.Duration
 		start := time.Now()
-		s := New(":9999", quoting{}, zap.NewNop())
+		s := New(":9999", quoting{}, sshproof.Keys{}, zap.NewNop())
 		s.listen = func(context.Context, string, string) (net.Listener, error) {
 			tried = append(tried, time.Since(start))
 			return nil, errors.New("no network")
@@ -85,13 +86,13 @@ func TestPauseBetweenTriesGrowsToItsLimit(t *testing.T) {
 }
 
 func TestAddressThatIsNone(t *testing.T) {
-	err := New("9999", quoting{}, zap.NewNop()).Offer(t.Context(), keys.NewDiskID(), (&stateDisk{}).prove)
+	err := New("9999", quoting{}, sshproof.Keys{}, zap.NewNop()).Offer(t.Context(), keys.NewDiskID(), (&stateDisk{}).prove)
 	require.ErrorContains(t, err, "missing port in address")
 }
 
 func TestFailingListenerIsReplaced(t *testing.T) {
 	core, logs := observer.New(zap.DebugLevel)
-	s := New("127.0.0.1:0", quoting{}, zap.New(core))
+	s := New("127.0.0.1:0", quoting{}, sshproof.Keys{}, zap.New(core))
 	s.times.retry = time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	listened := 0
@@ -136,7 +137,7 @@ func TestLogOfARecovery(t *testing.T) {
 // Offer is told its logger's name by New.
 func TestLoggerName(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
-	_ = New("nonsense", quoting{}, zap.New(core)).Offer(t.Context(), keys.NewDiskID(), (&stateDisk{}).prove)
+	_ = New("nonsense", quoting{}, sshproof.Keys{}, zap.New(core)).Offer(t.Context(), keys.NewDiskID(), (&stateDisk{}).prove)
 	assert.Equal(t, "recoveryServer", logs.All()[0].LoggerName)
 }
 

@@ -33,6 +33,7 @@ type caller struct {
 	master     keys.MasterSecret
 	secretFile string // where master is from
 	pace       pace
+	operator   *identity // nil if nodes take calls from anybody
 }
 
 // push makes a connection of its own and gives the node at its other end what
@@ -58,14 +59,18 @@ func (c caller) push(ctx context.Context) error {
 }
 
 func (c caller) dial(line *line) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+c.address,
+	options := []grpc.DialOption{
 		grpc.WithContextDialer(line.dial),
 		grpc.WithTransportCredentials(line.watch(atls.ClientCredentials(atls.Unattested, c.nodes))),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: c.pace.dial}),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
-	)
+	}
+	if c.operator != nil {
+		options = append(options, grpc.WithPerRPCCredentials(*c.operator))
+	}
+	return grpc.NewClient("passthrough:///"+c.address, options...)
 }
 
 // handOver speaks the streaming form of Recover: measurement secret, the disk's

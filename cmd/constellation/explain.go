@@ -74,6 +74,9 @@ func (c caller) explainRefusal(told *status.Status, disk keys.DiskID) error {
 			"Check that this file is the master secret of the cluster that the node belongs to. "+
 			"Nothing has changed on the node; it keeps waiting for its key.\n"+
 			"The node said: %s", c.secretFile, disk, c.address, quote(told))
+	case codes.Unauthenticated:
+		return fmt.Errorf("the node at %s wants the proof of an operator's SSH key that its kernel command line names "+
+			"(constel.recovery-authorized-key): name yours with --identity. The node said: %s", c.address, quote(told))
 	case codes.FailedPrecondition, codes.Canceled: // the node no longer waits
 		return fmt.Errorf("%w at %s: the node has its key already: %s", errUnavailable, c.address, quote(told))
 	case codes.Unimplemented:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 
 	"disk-mapper/attestation"
 	"disk-mapper/internal/keys"
@@ -40,6 +41,7 @@ type recoverOptions struct {
 	masterSecret string
 	compat       string
 	trust        trust
+	identity     string
 }
 
 func recoverCommand(files *workspace, speed pace) *cobra.Command {
@@ -62,6 +64,7 @@ func recoverCommand(files *workspace, speed pace) *cobra.Command {
 	flags.StringVar(&opts.masterSecret, "master-secret", defaultMasterSecret, "read the cluster's master secret from this `FILE`")
 	flags.StringVar(&opts.trust.measurements, "measurements", "", "read the expected measurements of nodes from this JSON `FILE`")
 	flags.StringVar(&opts.trust.config, "config", defaultConfig, "read the expected measurements from this YAML `FILE` if there is no --measurements")
+	flags.StringVar(&opts.identity, "identity", "", "prove to nodes that demand it that you have this SSH key: a private key `FILE`, or a public one whose private key is in the SSH agent")
 	flags.StringVar(&opts.compat, "compat", attestation.Profile224.Name, "be compatible with nodes of this `RELEASE`: 2.24 or 2.1")
 	flags.BoolVar(&opts.trust.skipAttestation, "insecure-skip-attestation", false, "give the key to whatever answers at the endpoint")
 	command.MarkFlagsMutuallyExclusive("measurements", "insecure-skip-attestation")
@@ -95,6 +98,14 @@ func (o recoverOptions) recover(ctx context.Context, files workspace, speed pace
 	if err != nil {
 		return err
 	}
-	caller := caller{address: address, nodes: nodes, master: master, secretFile: secretFile, pace: speed}
+	var operator *identity
+	if o.identity != "" { // where ssh would look for it: not in the workspace
+		key, err := readIdentity(o.identity, os.Getenv("SSH_AUTH_SOCK"))
+		if err != nil {
+			return err
+		}
+		operator = &key
+	}
+	caller := caller{address: address, nodes: nodes, master: master, secretFile: secretFile, pace: speed, operator: operator}
 	return recovery{push: caller.push, pace: speed, out: out, notes: notes}.run(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/sshproof"
 	"disk-mapper/recoveryserver"
 
 	"github.com/stretchr/testify/assert"
@@ -16,7 +17,7 @@ import (
 
 // waitForKey runs the nodes' own recovery server for a disk that opens with one
 // key only, as a booting node does, until it has that key.
-func waitForKey(t *testing.T, address string, v vector) (done <-chan keys.Pair) {
+func waitForKey(t *testing.T, address string, v vector, operators sshproof.Keys) (done <-chan keys.Pair) {
 	t.Helper()
 	disk, err := keys.ParseDiskID(v.disk)
 	require.NoError(t, err)
@@ -31,7 +32,9 @@ func waitForKey(t *testing.T, address string, v vector) (done <-chan keys.Pair) 
 		return nil
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- recoveryserver.New(address, claimant("node"), zap.NewNop()).Offer(ctx, disk, prove) }()
+	go func() {
+		ended <- recoveryserver.New(address, claimant("node"), operators, zap.NewNop()).Offer(ctx, disk, prove)
+	}()
 	t.Cleanup(func() { decided(); <-ended })
 	return won
 }
@@ -42,7 +45,7 @@ func waitForKey(t *testing.T, address string, v vector) (done <-chan keys.Pair) 
 func TestWrongKeyThenRightKey(t *testing.T) {
 	address := unusedAddress(t)
 	v := vectors["A"]
-	won := waitForKey(t, address, v)
+	won := waitForKey(t, address, v, sshproof.Keys{})
 	awaitListener(t, address)
 
 	wrong := workspaceWith(t, map[string]string{defaultMasterSecret: vectors["B"].file(t)})

@@ -10,6 +10,7 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/disk"
+	"disk-mapper/internal/sshproof"
 )
 
 // options is what the command line, the environment and the kernel command line
@@ -22,6 +23,8 @@ type options struct {
 	enroll    bool
 	// requireBlank forbids to format a disk that is not all zeros.
 	requireBlank bool
+	// operators are who may recover this node; if there are none, anybody with the key.
+	operators sshproof.Keys
 }
 
 const usage = `disk-mapper brings up the encrypted state disk of a confidential VM.
@@ -40,6 +43,10 @@ CONSTEL_ATTESTATION_VARIANT stands between the two.
 
 constel.state-disk=require-blank on the kernel command line: a disk without any known
 signature is formatted only if it is all zeros.
+
+constel.recovery-authorized-key=ssh-ed25519:BASE64 on the kernel command line: only who
+proves this SSH key may recover the node. Several are separated by commas, or each has a
+word of its own. It is a public key as in authorized_keys, with a colon for the space.
 
 Flags:
 `
@@ -73,7 +80,24 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 	if platformErr != nil { // the variant's default depends on it
 		return options{}, platformErr
 	}
-	return o, errors.Join(variantErr, profileErr, o.setStateDisk(on["constel.state-disk"]))
+	return o, errors.Join(variantErr, profileErr, o.setStateDisk(on["constel.state-disk"]), o.setOperators(kernel))
+}
+
+const authorizedKey = "constel.recovery-authorized-key"
+
+// setOperators takes the keys of all words, not of the last alone: more words
+// must not make fewer keys. What is misspelt must not let anybody in.
+func (o *options) setOperators(kernel string) (err error) {
+	var words []string
+	for word := range strings.FieldsSeq(kernel) {
+		if name, value, _ := strings.Cut(word, "="); name == authorizedKey {
+			words = append(words, strings.Split(value, ",")...)
+		}
+	}
+	if o.operators, err = sshproof.ParseKeys(words); err != nil {
+		return fmt.Errorf("%s= on the kernel command line: %w", authorizedKey, err)
+	}
+	return nil
 }
 
 // setStateDisk reads constel.state-disk=. A word that is misspelt must not make

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"flag"
+	"io"
+	"strings"
 	"testing"
 
 	"disk-mapper/attestation"
@@ -54,6 +56,15 @@ func TestParseOptions(t *testing.T) {
 			args: []string{"-csp=qemu"}, kernel: "constel.state-disk=require-blank",
 			want: func(t *testing.T, o options) { assert.True(t, o.requireBlank) },
 		},
+		"operators, in one word and in two": {
+			args: []string{"-csp=qemu"}, kernel: "constel.recovery-authorized-key=" + ed25519Key + "," + ed25519Key + " x constel.recovery-authorized-key=" + ed25519Key,
+			want: func(t *testing.T, o options) { assert.False(t, o.operators.Empty()) },
+		},
+		"no operators":             {args: []string{"-csp=qemu"}, want: func(t *testing.T, o options) { assert.True(t, o.operators.Empty()) }},
+		"operator unnamed":         {args: []string{"-csp=qemu"}, kernel: "constel.recovery-authorized-key=", wantErr: `constel.recovery-authorized-key= on the kernel command line: SSH public key ""`},
+		"operator without a value": {args: []string{"-csp=qemu"}, kernel: "constel.recovery-authorized-key", wantErr: "constel.recovery-authorized-key="},
+		"operator misspelt, a good one last": {args: []string{"-csp=qemu"}, kernel: "constel.recovery-authorized-key=ssh-ed25519:AAAA constel.recovery-authorized-key=" + ed25519Key,
+			wantErr: `SSH public key "ssh-ed25519:AAAA"`},
 		"unknown state-disk": {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=blank", wantErr: `unknown constel.state-disk="blank"`},
 		"unknown csp":        {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
 		"no csp":             {wantErr: `unknown cloud platform "", want one of: qemu`},
@@ -77,11 +88,30 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
+// ed25519Key is the public key of RFC 8032's first test vector.
+const ed25519Key = "ssh-ed25519:AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
+
+// FuzzKernelLine: whatever is on the kernel command line, a word that names an
+// operator never ends as a node without operators.
+func FuzzKernelLine(f *testing.F) {
+	for _, line := range []string{"", "ro quiet constel.csp=qemu", authorizedKey + "=" + ed25519Key, authorizedKey + "=,", "constel.state-disk=require-blank constel.compat=2.1"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		o, err := parseOptions(nil, env(nil), line, io.Discard)
+		for word := range strings.FieldsSeq(line) {
+			if strings.HasPrefix(word, authorizedKey+"=") && err == nil {
+				require.False(t, o.operators.Empty())
+			}
+		}
+	})
+}
+
 func TestHelpNamesEveryFlag(t *testing.T) {
 	var out bytes.Buffer
 	_, err := parseOptions([]string{"--help"}, env(nil), "", &out)
 	require.ErrorIs(t, err, flag.ErrHelp)
-	for _, word := range []string{"-csp", "-v", "-compat", "enroll", "inspect", "constel.state-disk=require-blank", "constel.csp=", "CONSTEL_ATTESTATION_VARIANT", "qemu", "2.24"} {
+	for _, word := range []string{"-csp", "-v", "-compat", "enroll", "inspect", "constel.state-disk=require-blank", "constel.csp=", authorizedKey + "=", "CONSTEL_ATTESTATION_VARIANT", "qemu", "2.24"} {
 		assert.Contains(t, out.String(), word)
 	}
 }

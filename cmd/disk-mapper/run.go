@@ -34,11 +34,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if len(args) > 0 && args[0] == "inspect" {
 		return inspect(ctx, args[1:], stdout, stderr)
 	}
-	kernel, err := os.ReadFile(kernelLine)
-	if err != nil {
-		kernel = nil // then flags and environment have to say it
-	}
+	kernel, unreadable := os.ReadFile(kernelLine) // may hold what makes the daemon stricter
 	o, err := parseOptions(args, getenv, string(kernel), stderr)
+	if unreadable != nil {
+		err = fmt.Errorf("kernel command line: %w", unreadable)
+	}
 	log := logging.New(stderr, o.verbosity)
 	defer func() { _ = log.Sync() }() // the console cannot be synced
 	switch {
@@ -99,7 +99,7 @@ func sources(o options, tpm *vtpm.TPM, log *zap.Logger) []setup.Source {
 	issuer := tpm.Issuer(o.profile.Binding)
 	metadata := o.platform.metadata()
 	return []setup.Source{
-		controlPlaneOnly{metadata, recoveryserver.New(recoveryAddress, issuer, log), log},
+		controlPlaneOnly{metadata, recoveryserver.New(recoveryAddress, issuer, o.operators, log), log},
 		rejoinclient.New(cloud.Peers(metadata), issuer, log),
 	}
 }
