@@ -41,7 +41,15 @@ var (
 	// the validator said.
 	ErrRefused = errors.New("peer refused")
 	// ErrNoDocument reports, within ErrRefused, a peer that is not attested.
-	ErrNoDocument = errors.New("certificate has no attestation document")
+	ErrNoDocument = attestation.NewFault("document", "certificate has no attestation document")
+	// ErrCertificate reports, within ErrRefused, a certificate that is not made
+	// for attested TLS.
+	ErrCertificate = attestation.NewFault("certificate", "bad certificate")
+	// ErrVariant reports, within ErrRefused, a document of a variant that the
+	// policy does not accept.
+	ErrVariant = attestation.NewFault("variant", "attestation variant is not accepted")
+	// ErrSize reports, within ErrRefused, a document that nobody reads.
+	ErrSize = attestation.NewFault("document", "attestation document is too long")
 	// ErrNonce reports a peer that does not ask for attestation the way that
 	// attested TLS does.
 	ErrNonce = errors.New("no attestation nonce from the peer")

@@ -161,6 +161,7 @@ type emptyIssuer struct{ variant attestation.Variant }
 func (e emptyIssuer) Variant() attestation.Variant                        { return e.variant }
 func (emptyIssuer) Issue(context.Context, []byte, []byte) ([]byte, error) { return nil, nil }
 
+// A15
 func TestHangingIssuerAndValidatorAreGivenUp(t *testing.T) {
 	for name, credentialsOf := range map[string]func(hanging) (dialing, serving credentials.TransportCredentials){
 		"server's issuer": func(h hanging) (credentials.TransportCredentials, credentials.TransportCredentials) {

@@ -85,35 +85,35 @@ func ext(oid asn1.ObjectIdentifier, value []byte) pkix.Extension {
 
 var forgeries = map[string]forge{
 	"nothing wrong": {},
-	"expired, but the clock is the host's": {change: func(c *x509.Certificate, _ []byte) {
+	"A11: expired, but the clock is the host's": {change: func(c *x509.Certificate, _ []byte) {
 		c.NotBefore, c.NotAfter = time.Unix(0, 0), time.Unix(1, 0)
 	}},
-	"not valid yet, likewise": {change: func(c *x509.Certificate, _ []byte) {
+	"A11: not valid yet, likewise": {change: func(c *x509.Certificate, _ []byte) {
 		c.NotBefore, c.NotAfter = time.Now().AddDate(9, 0, 0), time.Now().AddDate(10, 0, 0)
 	}},
 	"foreign extension beside": {change: func(c *x509.Certificate, d []byte) {
 		c.ExtraExtensions = append(c.ExtraExtensions, ext(asn1.ObjectIdentifier{1, 3, 9901, 5, 1}, d))
 	}},
-	"no document":     {change: func(c *x509.Certificate, _ []byte) { c.ExtraExtensions = nil }, want: ErrNoDocument.Error()},
-	"another variant": {change: func(c *x509.Certificate, _ []byte) { c.ExtraExtensions[0].Id = otherOID }, want: `OID 1.3.9900.4.1, want one of ["qemu-vtpm"]`},
-	"two, good first": {change: func(c *x509.Certificate, d []byte) { c.ExtraExtensions = append(c.ExtraExtensions, ext(otherOID, d)) }, want: "2 attestation documents"},
-	"two, good second": {change: func(c *x509.Certificate, d []byte) {
+	"A5: no document":     {change: func(c *x509.Certificate, _ []byte) { c.ExtraExtensions = nil }, want: "refused (document): certificate has no attestation document"},
+	"A4: another variant": {change: func(c *x509.Certificate, _ []byte) { c.ExtraExtensions[0].Id = otherOID }, want: `refused (variant): attestation variant is not accepted: OID 1.3.9900.4.1, want one of ["qemu-vtpm"]`},
+	"A4: two, good first": {change: func(c *x509.Certificate, d []byte) { c.ExtraExtensions = append(c.ExtraExtensions, ext(otherOID, d)) }, want: "refused (certificate): bad certificate: it has 2 attestation documents"},
+	"A4: two, good second": {change: func(c *x509.Certificate, d []byte) {
 		c.ExtraExtensions = append([]pkix.Extension{ext(otherOID, d)}, c.ExtraExtensions...)
-	}, want: "2 attestation documents"},
-	"the same variant twice": {change: func(c *x509.Certificate, d []byte) {
+	}, want: "refused (certificate): bad certificate: it has 2 attestation documents"},
+	"A4: the same variant twice": {change: func(c *x509.Certificate, d []byte) {
 		c.ExtraExtensions = append(c.ExtraExtensions, c.ExtraExtensions[0])
 	}, want: "duplicate extension"},
-	"oversize document": {change: func(c *x509.Certificate, d []byte) {
+	"A6: oversize document": {change: func(c *x509.Certificate, d []byte) {
 		c.ExtraExtensions[0].Value = append(d, make([]byte, attestation.MaxDocument-len(d)+1)...)
-	}, want: "document of 204801 bytes"},
-	"empty document":         {change: func(c *x509.Certificate, _ []byte) { c.ExtraExtensions[0].Value = nil }, want: errUnbound.Error()},
-	"document of other key":  {change: func(c *x509.Certificate, d []byte) { d[0] ^= 1 }, want: errUnbound.Error()},
-	"replayed, other nonce":  {nonce: func(nonce) nonce { return newNonce() }, want: errUnbound.Error()},
-	"signed by another key":  {signer: newKey, want: "not signed by its own key"},
-	"chain of two":           {chain: 1, want: "chain of 2 certificates"},
-	"RSA key":                {key: rsaKey, want: "not ECDSA P-256"},
-	"key on another curve":   {key: p384Key, want: "not ECDSA P-256"},
-	"key of somebody else's": {proof: newKey, want: "invalid signature"},
+	}, want: "refused (document): attestation document is too long: 204801 bytes"},
+	"empty document":                      {change: func(c *x509.Certificate, _ []byte) { c.ExtraExtensions[0].Value = nil }, want: errUnbound.Error()},
+	"A8, A16: document of another key":    {change: func(c *x509.Certificate, d []byte) { d[0] ^= 1 }, want: errUnbound.Error()},
+	"A1: replayed, other nonce":           {nonce: func(nonce) nonce { return newNonce() }, want: errUnbound.Error()},
+	"A12: signed by another key":          {signer: newKey, want: "refused (certificate): bad certificate: it is not signed by its own key"},
+	"A12: chain of two":                   {chain: 1, want: "refused (certificate): bad certificate: chain of 2 certificates"},
+	"A12: RSA key":                        {key: rsaKey, want: "not ECDSA P-256"},
+	"A12: key on another curve":           {key: p384Key, want: "not ECDSA P-256"},
+	"A16: certificate of somebody else's": {proof: newKey, want: "invalid signature"},
 }
 
 func rsaKey(t testing.TB) crypto.Signer {
@@ -175,6 +175,7 @@ func (f forge) judge(t *testing.T, err error) {
 	assert.ErrorContains(t, err, f.want)
 }
 
+// A2
 func TestServerWantsANonce(t *testing.T) {
 	full := newNonce().String()
 	for name, serverName := range map[string]string{
@@ -205,6 +206,7 @@ func TestServerWantsANonce(t *testing.T) {
 	}
 }
 
+// A3
 func TestClientWantsANonce(t *testing.T) {
 	named := func(name pkix.RDNSequence) []byte {
 		der, err := asn1.Marshal(name)

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -21,7 +20,12 @@ var arc = asn1.ObjectIdentifier{1, 3, 9900}
 // refused is a peer that is there and will be refused again: not Temporary.
 type refused struct{ cause error }
 
-func (r *refused) Error() string        { return fmt.Sprintf("%v: %v", ErrRefused, r.cause) }
+func (r *refused) Error() string {
+	if class := attestation.ClassOf(r.cause); class != "" {
+		return fmt.Sprintf("%v (%s): %v", ErrRefused, class, r.cause)
+	}
+	return fmt.Sprintf("%v: %v", ErrRefused, r.cause)
+}
 func (r *refused) Unwrap() error        { return r.cause }
 func (r *refused) Is(target error) bool { return target == ErrRefused }
 func (r *refused) Temporary() bool      { return false }
@@ -53,7 +57,7 @@ func (p Policy) validate(ctx context.Context, chain []*x509.Certificate, own non
 		return err
 	}
 	if n := len(document.Value); n > attestation.MaxDocument {
-		return fmt.Errorf("attestation document of %d bytes, want at most %d", n, attestation.MaxDocument)
+		return fmt.Errorf("%w: %d bytes, want at most %d", ErrSize, n, attestation.MaxDocument)
 	}
 	userData := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
 	return validator.Validate(ctx, document.Value, userData[:], own[:])
@@ -63,15 +67,15 @@ func (p Policy) validate(ctx context.Context, chain []*x509.Certificate, own non
 // and the nonce shows that the document is fresh.
 func selfSigned(chain []*x509.Certificate) (*x509.Certificate, error) {
 	if len(chain) != 1 {
-		return nil, fmt.Errorf("chain of %d certificates, want 1", len(chain))
+		return nil, fmt.Errorf("%w: chain of %d certificates, want 1", ErrCertificate, len(chain))
 	}
 	key, ok := chain[0].PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P256() {
-		return nil, errors.New("certificate's key is not ECDSA P-256")
+		return nil, fmt.Errorf("%w: its key is not ECDSA P-256", ErrCertificate)
 	}
 	c := chain[0]
 	if err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
-		return nil, fmt.Errorf("certificate is not signed by its own key: %w", err)
+		return nil, fmt.Errorf("%w: it is not signed by its own key: %w", ErrCertificate, err)
 	}
 	return c, nil
 }
@@ -88,7 +92,7 @@ func onlyDocument(c *x509.Certificate) (pkix.Extension, error) {
 	case 1:
 		return documents[0], nil
 	default:
-		return pkix.Extension{}, fmt.Errorf("certificate has %d attestation documents, want 1", len(documents))
+		return pkix.Extension{}, fmt.Errorf("%w: it has %d attestation documents, want 1", ErrCertificate, len(documents))
 	}
 }
 
@@ -100,5 +104,5 @@ func (p Policy) validatorOf(oid asn1.ObjectIdentifier) (attestation.Validator, e
 		}
 		accepted = append(accepted, v.Variant())
 	}
-	return nil, fmt.Errorf("attestation document is of the variant with OID %v, want one of %q", oid, accepted)
+	return nil, fmt.Errorf("%w: OID %v, want one of %q", ErrVariant, oid, accepted)
 }

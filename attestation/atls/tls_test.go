@@ -4,18 +4,23 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"math/big"
 	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"disk-mapper/attestation"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/credentials"
 )
 
 // TestCertificateForm pins what other implementations look for.
@@ -45,6 +50,8 @@ func TestUnattestedCertificateHasNoExtension(t *testing.T) {
 	assert.Empty(t, c.Extensions)
 }
 
+// TestOlderTLSIsRefused (A14): with TLS 1.3 alone, there is no renegotiation, and
+// without tickets (TestNoResumption) there is no 0-RTT data.
 func TestOlderTLSIsRefused(t *testing.T) {
 	old := newConfig()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
@@ -64,6 +71,31 @@ func TestOlderTLSIsRefused(t *testing.T) {
 		_, _, err := ClientCredentials(Unattested, AcceptAnyPeer).ClientHandshake(t.Context(), "", clientRaw)
 		assert.ErrorContains(t, err, "protocol version")
 	})
+}
+
+// TestPublishedClient: clients of Constellation offer TLS 1.2 too, and HTTP/1.1.
+func TestPublishedClient(t *testing.T) {
+	clientRaw, serverRaw := pair(t)
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1", "h2"}, InsecureSkipVerify: true, ServerName: newNonce().String()}
+	shaken := make(chan error, 1)
+	go func() { shaken <- tls.Client(clientRaw, config).Handshake() }()
+	_, info, err := ServerCredentials(new(machine), AcceptAnyPeer).ServerHandshake(serverRaw)
+	require.NoError(t, err)
+	require.NoError(t, <-shaken)
+	assert.Equal(t, "h2", info.(credentials.TLSInfo).State.NegotiatedProtocol)
+}
+
+// TestCertificatesThatTLSDoesNotCarry: A12, rows that the library refuses before
+// we are asked. We refuse them all the same.
+func TestCertificatesThatTLSDoesNotCarry(t *testing.T) {
+	weak := &x509.Certificate{PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 511), E: 3}}
+	for name, chain := range map[string][]*x509.Certificate{"A12: empty chain": nil, "A12: RSA-512": {weak}} {
+		t.Run(name, func(t *testing.T) {
+			err := Require(new(machine)).check(t.Context(), chain, newNonce())
+			require.ErrorIs(t, err, ErrRefused)
+			assert.Equal(t, "certificate", attestation.ClassOf(err))
+		})
+	}
 }
 
 func TestPeerWithoutHTTP2IsRefused(t *testing.T) {
@@ -101,7 +133,7 @@ func TestRefusedClientLearnsIt(t *testing.T) {
 	})
 }
 
-// TestNoResumption: a client that would resume gets no ticket, and the second
+// TestNoResumption (A13): a client that would resume gets no ticket, and the second
 // connection is judged like the first.
 func TestNoResumption(t *testing.T) {
 	m := new(machine)
@@ -140,7 +172,7 @@ func (c countingCache) Put(key string, state *tls.ClientSessionState) {
 	c.ClientSessionCache.Put(key, state)
 }
 
-// TestReplayedHandshake sends what a client has once sent to a server again.
+// TestReplayedHandshake (A1) sends what a client has once sent to a server again.
 func TestReplayedHandshake(t *testing.T) {
 	m := new(machine)
 	serving := ServerCredentials(Unattested, Require(m))

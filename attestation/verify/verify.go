@@ -17,27 +17,26 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 
 	"disk-mapper/attestation"
 )
 
-// Each refusal is of exactly one of these kinds.
+// Each refusal is of exactly one of these kinds, and of the class of this name.
 var (
 	// ErrPolicy reports a policy that cannot be used.
-	ErrPolicy = errors.New("bad attestation policy")
+	ErrPolicy = attestation.NewFault("policy", "bad attestation policy")
 	// ErrDocument reports a document that is not one of this variant's.
-	ErrDocument = errors.New("malformed attestation document")
+	ErrDocument = attestation.NewFault("document", "malformed attestation document")
 	// ErrKey reports an attestation key that could sign lies, or is not among
 	// the trusted ones.
-	ErrKey = errors.New("untrusted attestation key")
+	ErrKey = attestation.NewFault("key", "untrusted attestation key")
 	// ErrQuote reports a quote that the key did not make, or not of these PCRs.
-	ErrQuote = errors.New("invalid quote")
+	ErrQuote = attestation.NewFault("quote", "invalid quote")
 	// ErrBinding reports a document made for another key or another nonce.
-	ErrBinding = errors.New("document is not bound to this connection")
+	ErrBinding = attestation.NewFault("binding", "document is not bound to this connection")
 	// ErrMeasurement reports an enforced measurement with another value.
-	ErrMeasurement = errors.New("unexpected measurement")
+	ErrMeasurement = attestation.NewFault("measurement", "unexpected measurement")
 )
 
 // QEMUVTPM validates qemu-vtpm documents. It calls warn, which may be nil, with
