@@ -16,8 +16,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"sync"
 
 	"disk-mapper/internal/keys"
 )
@@ -36,6 +38,14 @@ type Device struct {
 	stray  string // of a Blank disk: where something else than zeros was found
 	header header
 	area   []byte // keyslot material
+	proven *proven
+}
+
+// proven is what Unlock needs not derive again: a costly KDF takes seconds.
+type proven struct {
+	sync.Mutex
+	by        keys.DiskKey
+	volumeKey keys.VolumeKey
 }
 
 // Report is a verdict in full.
@@ -109,7 +119,7 @@ func (s snapshot) luks2(l *ledger) (*Device, error) {
 		return nil, err
 	}
 	from, to := h.metadata.keyslotArea()
-	d := &Device{state: Joined, header: h, area: bytes.Clone(s.head[from:to])}
+	d := &Device{state: Joined, header: h, area: bytes.Clone(s.head[from:to]), proven: new(proven)}
 	if h.tokens.prepared() {
 		d.state = Prepared // and will be formatted, whatever lies behind the header
 		return d, nil
@@ -162,16 +172,46 @@ func (d *Device) Salt() (salt keys.MeasurementSalt, ok bool) {
 
 // Prove tries key against the keyslot, in memory: nothing is mapped or written.
 // It fails with keys.ErrWrongKey if the key does not open the disk. It takes what
-// the disk's KDF takes, up to some seconds, and cannot be interrupted.
+// the disk's KDF takes, up to some seconds, and cannot be interrupted. Unlock with
+// the key that was proven last does not take that again.
 func (d *Device) Prove(key keys.DiskKey) error {
 	volumeKey, err := d.volumeKey(key)
-	clear(volumeKey)
-	return err
+	if err != nil {
+		return err
+	}
+	d.proven.Lock()
+	defer d.proven.Unlock()
+	d.proven.forget()
+	d.proven.by, d.proven.volumeKey = key.Clone(), volumeKey
+	return nil
 }
 
-func (d *Device) volumeKey(key keys.DiskKey) ([]byte, error) {
-	if d.area == nil {
-		return nil, fmt.Errorf("%s is %v: it has no keyslot", d.path, d.state)
+func (p *proven) forget() {
+	p.by.Wipe()
+	p.volumeKey.Wipe()
+	p.by, p.volumeKey = keys.DiskKey{}, keys.VolumeKey{}
+}
+
+// take returns the volume key if it was key that has been proven, and forgets it.
+func (p *proven) take(key keys.DiskKey) (keys.VolumeKey, bool) {
+	p.Lock()
+	defer p.Unlock()
+	if p.by.Bytes() == nil || subtle.ConstantTimeCompare(p.by.Bytes(), key.Bytes()) != 1 {
+		return keys.VolumeKey{}, false
 	}
-	return openKeyslot(d.header.metadata, d.area, key)
+	volumeKey := keys.NewVolumeKey(p.volumeKey.Bytes())
+	p.forget()
+	return volumeKey, true
+}
+
+func (d *Device) volumeKey(key keys.DiskKey) (keys.VolumeKey, error) {
+	if d.area == nil {
+		return keys.VolumeKey{}, fmt.Errorf("%s is %v: it has no keyslot", d.path, d.state)
+	}
+	raw, err := openKeyslot(d.header.metadata, d.area, key)
+	if err != nil {
+		return keys.VolumeKey{}, err
+	}
+	defer clear(raw)
+	return keys.NewVolumeKey(raw), nil
 }

@@ -79,9 +79,9 @@ func (d *Device) enrolled(current, final keys.DiskKey, salt keys.MeasurementSalt
 	if err != nil {
 		return nil, err
 	}
-	defer clear(volumeKey)
+	defer volumeKey.Wipe()
 	h := d.header
-	k, area := sealKeyslot(volumeKey, final)
+	k, area := sealKeyslot(volumeKey.Bytes(), final)
 	h.seqID++
 	h.metadata.Keyslots = map[string]keyslot{"0": k}
 	h.metadata.Tokens = joinedTokens(salt)

@@ -3,6 +3,8 @@ package disk
 import (
 	"testing"
 
+	"disk-mapper/internal/keys"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -23,4 +25,29 @@ func BenchmarkProve(b *testing.B) {
 			candidateVolumeKey(old.KDF, area, key)
 		}
 	})
+}
+
+// TestProvenKeyIsNotDerivedAgain: Unlock gets the volume key of the key that was
+// proven last, once, and of no other.
+func TestProvenKeyIsNotDerivedAgain(t *testing.T) {
+	h, area, key := preparedDisk(t)
+	d, err := diskOf(image(t, h, area))
+	require.NoError(t, err)
+	_, ok := d.proven.take(key)
+	require.False(t, ok, "nothing was proven")
+	require.NoError(t, d.Prove(key))
+	require.ErrorIs(t, d.Prove(keys.RandomDiskKey()), keys.ErrWrongKey)
+	want, err := d.volumeKey(key)
+	require.NoError(t, err)
+	_, ok = d.proven.take(keys.RandomDiskKey())
+	require.False(t, ok, "of another key")
+	_, ok = d.proven.take(keys.DiskKey{})
+	require.False(t, ok, "of no key")
+	held := d.proven.volumeKey
+	got, ok := d.proven.take(key.Clone())
+	require.True(t, ok)
+	require.Equal(t, want.Bytes(), got.Bytes())
+	require.Equal(t, make([]byte, volumeKeySize), held.Bytes(), "forgotten")
+	_, ok = d.proven.take(key)
+	require.False(t, ok, "twice")
 }

@@ -78,7 +78,8 @@ func memoryFile(image []byte) (*os.File, error) {
 	return f, nil
 }
 
-// Unlock maps the disk as /dev/mapper/name under key.
+// Unlock maps the disk as /dev/mapper/name under key. It fails with
+// keys.ErrWrongKey, before anything is mapped, if the key does not open the disk.
 func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -86,6 +87,14 @@ func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) erro
 	if d.area == nil {
 		return fmt.Errorf("unlocking %s: it is %v: it has no keyslot", d.path, d.state)
 	}
+	volumeKey, ok := d.proven.take(key)
+	if !ok {
+		var err error
+		if volumeKey, err = d.volumeKey(key); err != nil {
+			return fmt.Errorf("unlocking %s: %w", d.path, err)
+		}
+	}
+	defer volumeKey.Wipe()
 	image, err := d.header.image(d.area)
 	if err != nil {
 		return fmt.Errorf("unlocking %s: %w", d.path, err)
@@ -99,7 +108,7 @@ func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) erro
 		if err := c.Load(cryptsetup.LUKS2{}); err != nil {
 			return err
 		}
-		return c.ActivateByPassphrase(name, 0, uncopied(key.Bytes()), mapFlags)
+		return c.ActivateByVolumeKey(name, uncopied(volumeKey.Bytes()), volumeKeySize, mapFlags)
 	})
 	if err != nil {
 		return fmt.Errorf("unlocking %s as %s: %w", d.path, name, err)

@@ -122,7 +122,7 @@ func TestGuestLife(t *testing.T) {
 	require.ErrorIs(t, joined.Prove(first), keys.ErrWrongKey)
 	before := headerOf(t, path)
 	require.NoError(t, joined.Prove(final))
-	require.Error(t, joined.Unlock(t.Context(), mapping, first))
+	require.ErrorIs(t, joined.Unlock(t.Context(), mapping, first), keys.ErrWrongKey)
 	require.NoError(t, onStorage(path, markInterrupted)) // whatever the disk shows later does not matter
 	require.NoError(t, joined.Unlock(t.Context(), mapping, final))
 	require.NoError(t, onStorage(path, func(s storage) error { return writeSynced(s, before[:binarySize], 0) }))

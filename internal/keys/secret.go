@@ -105,6 +105,13 @@ func (k DiskKey) Clone() DiskKey {
 	return c
 }
 
+// VolumeKey is what encrypts and authenticates the data of a state disk. Its
+// length is up to the disk.
+type VolumeKey struct{ secret }
+
+// NewVolumeKey copies raw.
+func NewVolumeKey(raw []byte) VolumeKey { return VolumeKey{hide(raw)} }
+
 // MeasurementSecret is the cluster's secret from which, with the salt of a
 // node, the cluster ID follows.
 type MeasurementSecret struct{ secret }
