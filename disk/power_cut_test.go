@@ -74,6 +74,47 @@ func TestCutDuringWrite(t *testing.T) {
 	assert.Equal(t, Joined, joined.State())
 }
 
+// TestTornFirstSectors: the first 4 KiB are replaced with one write, of which a
+// disk may keep any of its eight sectors. All that changes is in the first one.
+func TestTornFirstSectors(t *testing.T) {
+	var r recorder
+	require.NoError(t, markInterrupted(&r))
+	mark := r.writes[0].bytes
+	h, area, _ := preparedDisk(t)
+	prepared := image(t, h, area)
+	h.metadata.Tokens = joinedTokens(salt(t))
+	joined := image(t, h, area)
+	marked := func(image []byte) []byte { return append(bytes.Clone(mark), image[binarySize:]...) }
+	for name, tc := range map[string]struct {
+		before, write []byte
+		superblock    []byte
+		want          []State
+	}{
+		"format begins, zeros":   {make([]byte, metadataSize), mark, nil, []State{Blank, Prepared}},
+		"format begins, noise":   {bytes.Repeat([]byte("noise "), metadataSize)[:metadataSize], mark, nil, []State{Blank, Prepared}},
+		"format begins again":    {prepared, mark, superblockOf(minSize), []State{Prepared}},
+		"format ends":            {marked(prepared), prepared[:binarySize], superblockOf(minSize), []State{Prepared}},
+		"enrolment ends, joined": {marked(joined), joined[:binarySize], superblockOf(minSize), []State{Prepared, Joined}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := snapshot{size: minSize, head: make([]byte, metadataSize+superblockSize), tail: make([]byte, tailSize)}
+			copy(s.head, tc.before)
+			copy(s.head[metadataSize:], tc.superblock)
+			for kept := range 1 << (binarySize / 512) {
+				copy(s.head, tc.before[:binarySize])
+				for i := 0; i < binarySize; i += 512 {
+					if kept>>(i/512)&1 == 1 {
+						copy(s.head[i:], tc.write[i:i+512])
+					}
+				}
+				d, err := s.verdict(&ledger{})
+				require.NoError(t, err, "kept %08b", kept)
+				require.Contains(t, tc.want, d.State(), "kept %08b", kept)
+			}
+		})
+	}
+}
+
 // keptSectors are ways in which a disk may keep a part of what it was given.
 func keptSectors(pending []write) [][]write {
 	var sectors []write

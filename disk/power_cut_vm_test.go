@@ -101,18 +101,16 @@ func (l life) live(t *testing.T, r logWrites) {
 func TestStorageCuts(t *testing.T) {
 	storageGuestOnly(t)
 	l := life{keys.RandomDiskKey(), keys.RandomDiskKey(), salt(t)}
-	start := time.Now()
 	recording := startLog(t, "/dev/vda", "/dev/vdb")
 	l.live(t, recording)
 	entries := recording.end(t)
-	t.Logf("recorded %v", time.Since(start))
 	joins := lastFirstSector(entries, "enrol")
 	r := newReplay(t, "/dev/vdc")
 	var cuts, flushes, boots int
 	phase := 0
 	for i, e := range entries {
 		if e.mark != "" {
-			t.Logf("%s: %d cuts %v", e.mark, cuts, time.Since(start))
+			t.Logf("%s: %d cuts", e.mark, cuts)
 			phase, cuts = phase+1, 0
 			continue
 		}

@@ -245,12 +245,14 @@ func stateNow(t *testing.T) disk.State {
 	return d.State()
 }
 
+// metadataNow is all of the metadata that is not zero by definition: headers and
+// keyslot.
 func metadataNow(t *testing.T) []byte {
 	t.Helper()
 	f, err := os.Open(killDisk)
 	require.NoError(t, err)
 	defer f.Close()
-	raw := make([]byte, 16<<20)
+	raw := make([]byte, 1<<20)
 	_, err = f.ReadAt(raw, 0)
 	require.NoError(t, err)
 	return raw
