@@ -11,7 +11,7 @@ require (
 	go.uber.org/zap v1.28.0 // the log contract is its JSON
 	go.yaml.in/yaml/v3 v3.0.5 // operators' configuration files
 	golang.org/x/crypto v0.58.0 // argon2id and XTS of LUKS2 keyslots; SSH keys of operators
-	golang.org/x/net v0.60.0 // connection limits of servers
+	golang.org/x/net v0.60.0 // connection limits of servers, hostile HTTP/2 in tests
 	golang.org/x/sync v0.24.0 // bounded concurrency
 	golang.org/x/sys v0.49.0 // mounts, memory files, file system types
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // retry hints of busy servers

@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"internal/cloud/qemu":      {"internal/cloud"},
 	"internal/keys":            {},
 	"internal/exactjson":       {},
+	"internal/faults":          {}, // hostile: no program may import it
 	"internal/logging":         {},
 	"internal/sshproof":        {},
 	"internal/joinservice":     {"proto/joinproto", "attestation", "attestation/atls", "attestation/verify", "internal/keys"},

@@ -1,0 +1,226 @@
+package recoveryserver
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"disk-mapper/internal/faults"
+	"disk-mapper/internal/keys"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	crowd        = 500                   // hostile connections
+	endGoal      = 2 * time.Second       // of Offer, after the key
+	callGoal     = 2 * time.Second       // 99 of 100 calls
+	quoteTime    = 12 * time.Millisecond // of a TPM in software; see BenchmarkHandshake in attestation/vtpm
+	maxRSS       = 128                   // MiB
+	maxFiles     = 512
+	floodDefault = 10 * time.Second // FLOOD=60s for longer
+)
+
+// BenchmarkEnd is the time from the proof of the key to the end of Offer.
+func BenchmarkEnd(b *testing.B) {
+	none := faults.Silence{Name: "nobody"}
+	for _, silence := range append([]faults.Silence{none}, faults.Silences...) {
+		b.Run(silence.Name, func(b *testing.B) {
+			var worst time.Duration
+			for range b.N {
+				worst = max(worst, timeToEnd(b, silence))
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(worst.Seconds(), "s-worst")
+			if worst > endGoal {
+				b.Errorf("%v, want at most %v", worst, endGoal)
+			}
+		})
+	}
+}
+
+func timeToEnd(b *testing.B, silence faults.Silence) time.Duration {
+	b.Helper()
+	inHand := make(chan time.Time, 1)
+	n := startNode(b, func(context.Context, keys.Pair) error { inHand <- time.Now(); return nil })
+	if silence.Name != "nobody" {
+		n.hold(b, silence, crowd)
+	}
+	require.NoError(b, recoverStreaming(b.Context(), n.dial(b), vectorKey))
+	n.mustEnd(b)
+	return time.Since(<-inHand)
+}
+
+// BenchmarkRecoverUnderFlood makes calls, each over a connection of its own and
+// tried again as constellation recover does, during a flood of 5000 connects
+// and 200 handshakes a second. The TPM is one that takes quoteTime.
+func BenchmarkRecoverUnderFlood(b *testing.B) {
+	for _, addresses := range []int{1, 250} {
+		b.Run(fmt.Sprintf("from %d addresses", addresses), func(b *testing.B) {
+			length, err := time.ParseDuration(os.Getenv("FLOOD"))
+			if err != nil {
+				length = floodDefault
+			}
+			for range b.N {
+				flood(b, addresses, length)
+			}
+		})
+	}
+}
+
+func flood(b *testing.B, addresses int, length time.Duration) {
+	b.Helper()
+	n := startNode(b, func(context.Context, keys.Pair) error { return keys.ErrDecided }, withIssuer(newSerial(quoteTime)))
+	ctx, end := context.WithTimeout(b.Context(), length)
+	defer end()
+	var floods sync.WaitGroup
+	rates := make([]float64, 2)
+	for i, f := range []faults.Flood{
+		{Silence: faults.Silences[0], Rate: 5000, Open: 2000},
+		{Silence: faults.Silences[2], Rate: 200, Open: 500},
+	} {
+		f.Target, f.Sources = n.target(b), faults.Sources(addresses)
+		floods.Go(func() {
+			tried, _ := f.Run(ctx)
+			rates[i] = float64(tried) / length.Seconds()
+		})
+	}
+	took, first, failed := callsUntil(ctx, b, n)
+	floods.Wait()
+	require.NotEmpty(b, took)
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(took)), "calls")
+	b.ReportMetric(100*float64(len(took))/float64(len(took)+failed), "%-ok")
+	b.ReportMetric(100*float64(first)/float64(len(took)+failed), "%-at-once")
+	b.ReportMetric(p99.Seconds(), "s-p99")
+	b.ReportMetric(rates[0], "connects/s")
+	b.ReportMetric(rates[1], "handshakes/s")
+	if failed > 0 || p99 > callGoal {
+		b.Errorf("%d calls failed, p99 is %v; want 0 and at most %v", failed, p99, callGoal)
+	}
+}
+
+// callsUntil makes call after call, from an address of its own. A call has
+// failed when it has not come through in 10 s.
+func callsUntil(ctx context.Context, b *testing.B, n *node) (took []time.Duration, first, failed int) {
+	for ctx.Err() == nil {
+		start := time.Now()
+		ok := false
+		for tries := 0; !ok && time.Since(start) < 10*time.Second; tries++ {
+			conn := n.dial(b, other)
+			err := recoverStreaming(b.Context(), conn, vectorKey)
+			_ = conn.Close()
+			ok = status.Code(err) == codes.FailedPrecondition // it came as far as the proof
+			if ok && tries == 0 {
+				first++
+			}
+		}
+		if !ok {
+			failed++
+			continue
+		}
+		took = append(took, time.Since(start))
+		time.Sleep(50 * time.Millisecond)
+	}
+	return took, first, failed
+}
+
+// BenchmarkMemory is what a server in a process of its own has in memory and
+// descriptors at most, while it is abused.
+func BenchmarkMemory(b *testing.B) {
+	for _, abuse := range faults.Abuses {
+		b.Run(abuse.Name, func(b *testing.B) {
+			measure(b, func(target faults.Target, sources []string) {
+				var attack sync.WaitGroup
+				for _, source := range sources[:32] {
+					attack.Go(func() {
+						if conn, err := abuse.Commit(b.Context(), target, source); err == nil {
+							b.Cleanup(func() { _ = conn.Close() })
+						}
+					})
+				}
+				attack.Wait()
+			})
+		})
+	}
+	for name, f := range map[string]faults.Flood{
+		"G13 5000 connections from 1 address":         {Silence: faults.Silences[0], Rate: 2500, Open: 5000},
+		"G13 5000 connections from 250 addresses":     {Silence: faults.Silences[0], Rate: 2500, Open: 5000, Sources: faults.Sources(250)},
+		"G18 1000 handshakes a second from 250":       {Silence: faults.Silences[2], Rate: 1000, Open: 1000, Sources: faults.Sources(250)},
+		"G5 calls with one message, from 250, 300 /s": {Silence: faults.Silences[4], Rate: 300, Open: 1000, Sources: faults.Sources(250)},
+	} {
+		b.Run(name, func(b *testing.B) {
+			measure(b, func(target faults.Target, sources []string) {
+				ctx, end := context.WithTimeout(b.Context(), 2*time.Second)
+				defer end()
+				f.Target = target
+				if f.Sources == nil {
+					f.Sources = sources[:1]
+				}
+				f.Run(ctx)
+			})
+		})
+	}
+}
+
+func measure(b *testing.B, attack func(faults.Target, []string)) {
+	b.Helper()
+	n := &node{address: freeAddress(b)}
+	process := exec.CommandContext(b.Context(), os.Args[0], "-test.run", "^TestServeForBenchmarks$")
+	process.Env = append(os.Environ(), "SERVE="+n.address)
+	require.NoError(b, process.Start())
+	b.Cleanup(func() { _ = process.Process.Kill(); _ = process.Wait() })
+	require.Eventually(b, func() bool {
+		conn, err := faults.Dial(b.Context(), n.address, other)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+
+	watching, enough := context.WithCancel(b.Context())
+	files := make(chan int, 1)
+	go func() { files <- mostFiles(watching, process.Process.Pid) }()
+	for range b.N {
+		attack(n.target(b), faults.Sources(250))
+	}
+	enough()
+	most, rss := <-files, peakRSS(b, process.Process.Pid)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(rss, "MiB")
+	b.ReportMetric(float64(most), "descriptors")
+	if rss > maxRSS || most > maxFiles {
+		b.Errorf("%.0f MiB and %d descriptors, want at most %d and %d", rss, most, maxRSS, maxFiles)
+	}
+}
+
+func mostFiles(ctx context.Context, pid int) (most int) {
+	for ctx.Err() == nil {
+		open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		most = max(most, len(open))
+		time.Sleep(5 * time.Millisecond)
+	}
+	return most
+}
+
+func peakRSS(b *testing.B, pid int) float64 {
+	b.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(b, err)
+	_, after, _ := bytes.Cut(raw, []byte("VmHWM:"))
+	kib, err := strconv.Atoi(strings.Fields(string(after))[0])
+	require.NoError(b, err)
+	return float64(kib) / 1024
+}
