@@ -2,6 +2,8 @@ package recoveryserver
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -161,4 +163,19 @@ func TestServeForBenchmarks(t *testing.T) {
 	}
 	server := New(address, newSerial(time.Millisecond), sshproof.Keys{}, zap.NewNop())
 	require.NoError(t, server.Offer(t.Context(), keys.NewDiskID(), (&stateDisk{}).prove))
+}
+
+// TestFloodForBenchmarks is the other process of BenchmarkRecoverUnderFlood.
+func TestFloodForBenchmarks(t *testing.T) {
+	order := os.Getenv("FLOOD_ORDER")
+	if order == "" {
+		t.Skip("for BenchmarkRecoverUnderFlood")
+	}
+	var f flooding
+	require.NoError(t, json.Unmarshal([]byte(order), &f))
+	ctx, end := context.WithTimeout(t.Context(), f.Length)
+	defer end()
+	flood := faults.Flood{Target: f.Target, Silence: faults.Silences[f.Silence], Sources: faults.Sources(f.Addresses), Rate: f.Rate, Open: f.Open}
+	tried, _ := flood.Run(ctx)
+	fmt.Println("tried:", tried)
 }

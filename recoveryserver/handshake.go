@@ -35,6 +35,7 @@ type authInfo struct {
 
 func (h handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	own := raw.(*cappedConn) // from our listener
+	own.makeRoom()
 	creds := atls.ServerCredentials(customer{h.desk, own}, atls.AcceptAnyPeer)
 	conn, info, err := creds.ServerHandshake(raw)
 	if err != nil {

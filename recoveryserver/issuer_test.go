@@ -26,7 +26,11 @@ func (s slow) Issue(ctx context.Context, userData, nonce []byte) ([]byte, error)
 // come makes a connection from one of many addresses.
 func come(l *cappedListener, host byte) (*cappedConn, *quiet) {
 	raw := &quiet{peer: &net.TCPAddr{IP: net.IPv4(192, 0, 2, host)}}
-	return l.admit(raw), raw
+	conn := l.admit(raw)
+	if conn != nil {
+		conn.makeRoom()
+	}
+	return conn, raw
 }
 
 // G18: strangers' handshakes leave the TPM to others in between, and no more of

@@ -30,6 +30,7 @@ type cappedConn struct {
 	peer     netip.Prefix
 	listener *cappedListener
 	holds    int
+	instead  *cappedConn     // this one replaces; nil once that is closed
 	gone     context.Context // ends when the connection is closed
 	leave    context.CancelFunc
 }
@@ -52,16 +53,18 @@ func (l *cappedListener) Accept() (net.Conn, error) {
 func (l *cappedListener) admit(raw net.Conn) *cappedConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	peer := network(raw.RemoteAddr())
-	if l.peers[peer] >= maxConnsPerPeer && !l.evict(func(other *cappedConn) bool { return other.peer == peer }) {
+	conn := &cappedConn{Conn: raw, peer: network(raw.RemoteAddr()), listener: l}
+	room := true
+	switch {
+	case l.peers[conn.peer] >= maxConnsPerPeer:
+		conn.instead, room = l.evict(func(other *cappedConn) bool { return other.peer == conn.peer })
+	case len(l.open) >= maxConns:
+		conn.instead, room = l.evict(l.ofTheBusiest())
+	}
+	if !room {
 		l.counts.refused.Add(1)
 		return nil
 	}
-	if len(l.open) >= maxConns && !l.evict(l.ofTheBusiest()) {
-		l.counts.refused.Add(1)
-		return nil
-	}
-	conn := &cappedConn{Conn: raw, peer: peer, listener: l}
 	conn.gone, conn.leave = context.WithCancel(context.Background())
 	l.add(conn)
 	return conn
@@ -79,17 +82,17 @@ func (l *cappedListener) ofTheBusiest() func(*cappedConn) bool {
 	return func(conn *cappedConn) bool { return l.peers[conn.peer] == most }
 }
 
-// evict reports whether it has made room.
-func (l *cappedListener) evict(which func(*cappedConn) bool) bool {
+// evict gives up a connection for another one, if it can. It is for the other
+// one to close it.
+func (l *cappedListener) evict(which func(*cappedConn) bool) (*cappedConn, bool) {
 	i := slices.IndexFunc(l.open, func(conn *cappedConn) bool { return conn.holds == 0 && which(conn) })
 	if i < 0 {
-		return false
+		return nil, false
 	}
 	conn := l.open[i]
 	l.remove(conn)
-	reset(conn.Conn)
 	l.counts.refused.Add(1)
-	return true
+	return conn, true
 }
 
 func (l *cappedListener) add(conn *cappedConn) {
@@ -125,8 +128,23 @@ func (l *cappedListener) closeAll() {
 	}
 }
 
+// makeRoom closes the connection that this one replaces. Not Accept does it: to
+// close a connection is to wait for its reader, and a flood would fill the
+// backlog meanwhile.
+func (c *cappedConn) makeRoom() {
+	c.listener.mu.Lock()
+	given := c.instead
+	c.instead = nil
+	c.listener.mu.Unlock()
+	if given != nil {
+		given.makeRoom()
+		reset(given.Conn)
+	}
+}
+
 // Close makes room for another connection.
 func (c *cappedConn) Close() error {
+	c.makeRoom()
 	c.listener.mu.Lock()
 	c.listener.remove(c)
 	c.listener.mu.Unlock()

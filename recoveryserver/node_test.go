@@ -105,7 +105,7 @@ var withoutPauses = withTimes(func(times *times) { times.pause, times.maxPause =
 func startNode(t testing.TB, prove keys.Prove, options ...option) *node {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listening.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	before := descriptors() - 1 // without the listener
 	server := New(listener.Addr().String(), quoting{}, sshproof.Keys{}, zap.New(core))
