@@ -27,7 +27,7 @@ func TestRejoin(t *testing.T) {
 		asked = request.GetDiskUuid()
 		return ticket(goodKey, goodSecret)(ctx, request)
 	})
-	r := offer(t, list{endpoint}, disk.prove)
+	r := offer(t, static{endpoint}, disk.prove)
 	r.mustEnd(t)
 	disk.assertWon(t)
 	assert.Equal(t, testDisk.String(), asked)
@@ -87,7 +87,7 @@ func TestBadAnswersThenAGoodOne(t *testing.T) {
 				<-ready
 				return afterFailure(t, &r, ticket(goodKey, goodSecret))(ctx, request)
 			})
-			r = offer(t, list{bad, good}, disk.prove)
+			r = offer(t, static{bad, good}, disk.prove)
 			close(ready)
 			r.mustEnd(t)
 			disk.assertWon(t)
@@ -101,7 +101,7 @@ func TestBadAnswersThenAGoodOne(t *testing.T) {
 
 func TestMuteEndpointRunsIntoTheLimit(t *testing.T) {
 	endpoint := mute(t, make(chan struct{}, 100))
-	r := offer(t, list{endpoint}, (&stateDisk{}).prove, func(c *Client) { c.times.answer = 50 * time.Millisecond })
+	r := offer(t, static{endpoint}, (&stateDisk{}).prove, func(c *Client) { c.times.answer = 50 * time.Millisecond })
 	r.awaitLine(t, "Failed to rejoin on all endpoints")
 	assert.True(t, contains(r.errorsOf(endpoint), "DeadlineExceeded"), r.errorsOf(endpoint))
 }
@@ -120,7 +120,7 @@ func TestCancelEndsWhatIsInFlightAtOnce(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := offer(t, list{tc.endpoint}, (&stateDisk{}).prove, func(c *Client) { c.times.connect = time.Hour })
+			r := offer(t, static{tc.endpoint}, (&stateDisk{}).prove, func(c *Client) { c.times.connect = time.Hour })
 			tc.inFlight()
 			r.cancel()
 			start := time.Now()
@@ -144,7 +144,7 @@ func TestFirstGoodAnswerCancelsTheOthers(t *testing.T) {
 		return ticket(goodKey, goodSecret)(ctx, request)
 	})
 	start := time.Now()
-	r := offer(t, list{blackHole(t), mute(t, accepted), service(t, held), service(t, held), good}, disk.prove)
+	r := offer(t, static{blackHole(t), mute(t, accepted), service(t, held), service(t, held), good}, disk.prove)
 	r.mustEnd(t)
 	disk.assertWon(t)
 	<-gone
@@ -156,7 +156,7 @@ func TestFirstGoodAnswerCancelsTheOthers(t *testing.T) {
 // An answer that comes after another source has won ends the wait quietly (R9).
 func TestAnswerAfterTheDecision(t *testing.T) {
 	endpoint := service(t, ticket(goodKey, goodSecret))
-	r := offer(t, list{endpoint}, func(context.Context, keys.Pair) error { return keys.ErrDecided })
+	r := offer(t, static{endpoint}, func(context.Context, keys.Pair) error { return keys.ErrDecided })
 	r.mustEnd(t)
 	assert.NotContains(t, messages(r), "Successfully retrieved rejoin ticket")
 	assert.Empty(t, r.errorsOf(endpoint))
@@ -166,7 +166,7 @@ func TestAnswerAfterTheDecision(t *testing.T) {
 func TestWinnerIsLoggedThoughTheContextEnds(t *testing.T) {
 	var r *run
 	ready := make(chan struct{})
-	r = offer(t, list{service(t, ticket(goodKey, goodSecret))}, func(context.Context, keys.Pair) error {
+	r = offer(t, static{service(t, ticket(goodKey, goodSecret))}, func(context.Context, keys.Pair) error {
 		<-ready
 		r.cancel()
 		return nil
@@ -179,7 +179,7 @@ func TestWinnerIsLoggedThoughTheContextEnds(t *testing.T) {
 func TestFailureOfTheDiskIsLoggedAndTheWaitGoesOn(t *testing.T) {
 	var tried atomic.Int32
 	endpoint := service(t, ticket(goodKey, goodSecret))
-	r := offer(t, list{endpoint}, func(context.Context, keys.Pair) error {
+	r := offer(t, static{endpoint}, func(context.Context, keys.Pair) error {
 		if tried.Add(1) == 1 {
 			return errors.New("reading the header: input/output error")
 		}
@@ -195,7 +195,7 @@ func TestCandidatesAreWiped(t *testing.T) {
 	var candidates []keys.Pair
 	rogue, good := service(t, ticket(wrongKey, goodSecret)), service(t, ticket(goodKey, goodSecret))
 	var disk stateDisk
-	r := offer(t, list{rogue, good}, func(ctx context.Context, candidate keys.Pair) error {
+	r := offer(t, static{rogue, good}, func(ctx context.Context, candidate keys.Pair) error {
 		mu.Lock()
 		defer mu.Unlock()
 		candidates = append(candidates, candidate)

@@ -121,9 +121,21 @@ func (s joinService) IssueJoinTicket(_ context.Context, _ *joinproto.IssueJoinTi
 }
 
 // start serves on loopback, to attested nodes only, and returns the endpoint.
-func (s joinService) start(t *testing.T) string {
+func (s joinService) start(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return s.startOn(t, "127.0.0.1:0")
+}
+
+func portOf(t testing.TB, endpoint string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(endpoint)
+	require.NoError(t, err)
+	return port
+}
+
+func (s joinService) startOn(t testing.TB, address string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
 	require.NoError(t, err)
 	server := grpc.NewServer(
 		grpc.Creds(atls.ServerCredentials(atls.Unattested, atls.Require(quoting{}))), grpc.MaxHeaderListSize(32<<20))
@@ -134,13 +146,13 @@ func (s joinService) start(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func service(t *testing.T, rejoin answer) string {
+func service(t testing.TB, rejoin answer) string {
 	t.Helper()
 	return joinService{rejoin: rejoin}.start(t)
 }
 
 // refusing is an endpoint where nobody listens.
-func refusing(t *testing.T) string {
+func refusing(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -149,9 +161,14 @@ func refusing(t *testing.T) string {
 }
 
 // mute is an endpoint that accepts TCP connections and says nothing.
-func mute(t *testing.T, accepted chan<- struct{}) string {
+func mute(t testing.TB, accepted chan<- struct{}) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return muteOn(t, "127.0.0.1:0", accepted)
+}
+
+func muteOn(t testing.TB, address string, accepted chan<- struct{}) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
 	require.NoError(t, err)
 	var accepting sync.WaitGroup
 	accepting.Go(func() {
@@ -169,12 +186,17 @@ func mute(t *testing.T, accepted chan<- struct{}) string {
 }
 
 // blackHole is an endpoint that does not answer to SYN: its backlog is full.
-func blackHole(t *testing.T) string {
+func blackHole(t testing.TB) string {
+	t.Helper()
+	return blackHoleOn(t, [4]byte{127, 0, 0, 1})
+}
+
+func blackHoleOn(t testing.TB, ip [4]byte) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
-	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: ip}))
 	require.NoError(t, syscall.Listen(fd, 0))
 	bound, err := syscall.Getsockname(fd)
 	require.NoError(t, err)
@@ -203,13 +225,14 @@ func awaitDial(t *testing.T, endpoint string) {
 	}, 5*time.Second, time.Millisecond)
 }
 
-// list is where JoinServices are said to be.
-type list []string
+// static is where JoinServices are said to be.
+type static []string
 
-func (l list) JoinEndpoints(context.Context) ([]string, error) { return l, nil }
+func (l static) JoinEndpoints(context.Context) ([]string, error) { return l, nil }
 
 // run is an Offer under test.
 type run struct {
+	client *Client
 	logs   *observer.ObservedLogs
 	cancel context.CancelFunc
 	ended  chan error
@@ -220,13 +243,13 @@ func offer(t *testing.T, endpoints Endpoints, prove keys.Prove, changes ...func(
 	t.Helper()
 	before := descriptors()
 	core, logs := observer.New(zap.DebugLevel)
-	client := New(endpoints, quoting{}, zap.New(core))
+	client := New(quoting{}, atls.AcceptAnyPeer, zap.New(core), endpoints)
 	client.times.pause = time.Millisecond
 	for _, change := range changes {
 		change(client)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &run{logs: logs, cancel: cancel, ended: make(chan error, 1)}
+	r := &run{client: client, logs: logs, cancel: cancel, ended: make(chan error, 1)}
 	go func() { r.ended <- client.Offer(ctx, testDisk, prove) }()
 	t.Cleanup(func() {
 		cancel()
@@ -243,7 +266,7 @@ func assertNoLeak(t *testing.T, before int) {
 	stacks := make([]byte, 1<<20)
 	assert.Eventually(t, func() bool {
 		all := string(stacks[:runtime.Stack(stacks, true)])
-		for _, part := range []string{"rejoinclient.round", "rejoinclient.(*Client)", "grpc.(*addrConn)", "transport.(*http2Client)"} {
+		for _, part := range []string{"rejoinclient.(*wait)", "rejoinclient.(*Client)", "grpc.(*addrConn)", "transport.(*http2Client)"} {
 			if strings.Contains(all, part) {
 				return false
 			}

@@ -16,7 +16,7 @@ import (
 // A node that cannot attest itself gets nothing.
 func TestUnattestedNodeIsRefused(t *testing.T) {
 	endpoint := service(t, ticket(goodKey, goodSecret))
-	r := offer(t, list{endpoint}, (&stateDisk{}).prove, func(c *Client) { c.issuer = forging{} })
+	r := offer(t, static{endpoint}, (&stateDisk{}).prove, func(c *Client) { c.issuer = forging{} })
 	r.awaitLine(t, "Failed to rejoin on all endpoints")
 	assert.True(t, contains(r.errorsOf(endpoint), "code = Unavailable"), r.errorsOf(endpoint))
 }
@@ -34,7 +34,7 @@ func TestRequestJoin(t *testing.T) {
 		ControlPlaneFiles: []*joinproto.ControlPlaneCertOrKey{{Name: "ca.crt", Data: make([]byte, 100<<10)}},
 	}
 	endpoint := joinService{join: want}.start(t)
-	got, err := RequestJoin(t.Context(), endpoint, quoting{}, &joinproto.IssueJoinTicketRequest{DiskUuid: testDisk.String()})
+	got, err := RequestJoin(t.Context(), endpoint, quoting{}, atls.AcceptAnyPeer, &joinproto.IssueJoinTicketRequest{DiskUuid: testDisk.String()})
 	require.NoError(t, err)
 	assert.Equal(t, want.GetStateDiskKey(), got.GetStateDiskKey())
 	assert.Equal(t, want.GetMeasurementSalt(), got.GetMeasurementSalt())
@@ -43,15 +43,15 @@ func TestRequestJoin(t *testing.T) {
 
 func TestRequestJoinFails(t *testing.T) {
 	request := &joinproto.IssueJoinTicketRequest{DiskUuid: testDisk.String()}
-	_, err := RequestJoin(t.Context(), joinService{}.start(t), quoting{}, request)
+	_, err := RequestJoin(t.Context(), joinService{}.start(t), quoting{}, atls.AcceptAnyPeer, request)
 	require.ErrorContains(t, err, "code = Internal desc = getting measurement secret")
 
-	_, err = RequestJoin(t.Context(), refusing(t), quoting{}, request)
+	_, err = RequestJoin(t.Context(), refusing(t), quoting{}, atls.AcceptAnyPeer, request)
 	require.ErrorContains(t, err, "connection refused")
 
-	_, err = RequestJoin(t.Context(), joinService{}.start(t), atls.Unattested, request)
+	_, err = RequestJoin(t.Context(), joinService{}.start(t), atls.Unattested, atls.AcceptAnyPeer, request)
 	require.ErrorContains(t, err, "code = Unavailable")
 
-	_, err = RequestJoin(t.Context(), joinService{}.start(t), quoting{}, &joinproto.IssueJoinTicketRequest{DiskUuid: "measurementSecret"})
+	_, err = RequestJoin(t.Context(), joinService{}.start(t), quoting{}, atls.AcceptAnyPeer, &joinproto.IssueJoinTicketRequest{DiskUuid: "measurementSecret"})
 	require.ErrorIs(t, err, keys.ErrDiskID)
 }

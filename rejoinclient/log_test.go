@@ -18,7 +18,7 @@ import (
 // What operators search for, as they have been told.
 func TestTextsForDeadPeers(t *testing.T) {
 	refused, hole := refusing(t), blackHole(t)
-	r := offer(t, list{refused, hole}, (&stateDisk{}).prove, func(c *Client) { c.times.connect = 100 * time.Millisecond })
+	r := offer(t, static{refused, hole}, (&stateDisk{}).prove, func(c *Client) { c.times.connect = 100 * time.Millisecond })
 	r.awaitLine(t, "Failed to rejoin on all endpoints")
 	const text = `rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp `
 	assert.True(t, contains(r.errorsOf(refused), text+refused+`: connect: connection refused"`), r.errorsOf(refused))
@@ -31,7 +31,7 @@ func TestLogOfAnUnhealthyControlPlane(t *testing.T) {
 	golden, err := os.ReadFile("testdata/boot-log.json")
 	require.NoError(t, err)
 	var log safeBuffer
-	r := offer(t, list{blackHole(t)}, (&stateDisk{}).prove, func(c *Client) {
+	r := offer(t, static{blackHole(t)}, (&stateDisk{}).prove, func(c *Client) {
 		c.times.connect, c.times.pause = 50*time.Millisecond, time.Hour
 		observed := c.log.Core()
 		c.log = zap.New(zapcore.NewTee(observed, jsonCore(&log)), zap.AddCaller()).Named("rejoinClient")
@@ -47,7 +47,7 @@ func TestLogOfAnUnhealthyControlPlane(t *testing.T) {
 }
 
 func TestLoggerName(t *testing.T) {
-	r := offer(t, list{}, (&stateDisk{}).prove)
+	r := offer(t, static{}, (&stateDisk{}).prove)
 	r.awaitLine(t, "Starting RejoinClient")
 	assert.Equal(t, "rejoinClient", r.logs.All()[0].LoggerName)
 }

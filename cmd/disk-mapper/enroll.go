@@ -6,7 +6,6 @@ import (
 
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/disk"
-	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/setup"
 
@@ -46,7 +45,14 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 	defer tpm.Close()
 	log = log.Named("enroll")
 	metadata := o.platform.metadata()
-	office := registry{metadata: metadata, endpoints: cloud.Peers(metadata), issuer: tpm.Issuer(o.profile.Binding), disk: d.ID(), log: log}
+	joinServices, err := joinPolicy(joinPolicyFile, o.profile, log)
+	if err != nil {
+		return err
+	}
+	office := registry{
+		metadata: metadata, sources: o.endpoints(metadata), issuer: tpm.Issuer(o.profile.Binding),
+		joinServices: joinServices, disk: d.ID(), log: log,
+	}
 	t, err := office.ticket(ctx)
 	if err != nil {
 		return err

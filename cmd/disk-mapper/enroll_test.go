@@ -10,6 +10,7 @@ import (
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/joinproto"
+	"disk-mapper/rejoinclient"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -102,7 +103,7 @@ func TestTicketIsAskedForWithoutEnd(t *testing.T) {
 				core, logs := observer.New(zap.WarnLevel)
 				ctx, cancel := context.WithTimeoutCause(t.Context(), 58*time.Second, errBroken)
 				defer cancel()
-				_, err := registry{metadata: tc.metadata, endpoints: noEndpoints{}, log: zap.New(core)}.ticket(ctx)
+				_, err := registry{metadata: tc.metadata, sources: []rejoinclient.Endpoints{noEndpoints{}}, log: zap.New(core)}.ticket(ctx)
 				assert.ErrorIs(t, err, errBroken)
 				assert.Equal(t, 12, logs.FilterMessage("Failed to get a join ticket, trying again").Len())
 				assert.Contains(t, logs.All()[0].ContextMap()["error"], tc.why)

@@ -6,11 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"disk-mapper/attestation"
 	"disk-mapper/disk"
+	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/sshproof"
+	"disk-mapper/rejoinclient"
 )
 
 // options is what the command line, the environment and the kernel command line
@@ -25,6 +28,8 @@ type options struct {
 	requireBlank bool
 	// operators are who may recover this node; if there are none, anybody with the key.
 	operators sshproof.Keys
+	// joinServices are those on the kernel command line, if there are any.
+	joinServices []rejoinclient.Endpoints
 }
 
 const usage = `disk-mapper brings up the encrypted state disk of a confidential VM.
@@ -47,6 +52,9 @@ signature is formatted only if it is all zeros.
 constel.recovery-authorized-key=ssh-ed25519:BASE64 on the kernel command line: only who
 proves this SSH key may recover the node. Several are separated by commas, or each has a
 word of its own. It is a public key as in authorized_keys, with a colon for the space.
+
+constel.join-endpoints=HOST[:PORT],... on the kernel command line: JoinServices to ask beside
+those that the platform names.
 
 Flags:
 `
@@ -80,7 +88,7 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 	if platformErr != nil { // the variant's default depends on it
 		return options{}, platformErr
 	}
-	return o, errors.Join(variantErr, profileErr, o.setStateDisk(on["constel.state-disk"]), o.setOperators(kernel))
+	return o, errors.Join(variantErr, profileErr, o.setStateDisk(on["constel.state-disk"]), o.setOperators(kernel), o.setJoinServices(on["constel.join-endpoints"]))
 }
 
 const authorizedKey = "constel.recovery-authorized-key"
@@ -108,6 +116,24 @@ func (o *options) setStateDisk(word string) error {
 		return fmt.Errorf("unknown constel.state-disk=%q on the kernel command line, want require-blank, or nothing", word)
 	}
 	return nil
+}
+
+// setJoinServices reads constel.join-endpoints=.
+func (o *options) setJoinServices(words string) error {
+	if words == "" {
+		return nil
+	}
+	static, err := cloud.ParseEndpoints(words)
+	if err != nil {
+		return fmt.Errorf("constel.join-endpoints= on the kernel command line, want HOST[:PORT],...: %w", err)
+	}
+	o.joinServices = []rejoinclient.Endpoints{static}
+	return nil
+}
+
+// endpoints are all ways to find a JoinService, the most trusted first.
+func (o options) endpoints(metadata cloud.Metadata) []rejoinclient.Endpoints {
+	return append(slices.Clone(o.joinServices), cloud.LoadBalancer(metadata), cloud.ControlPlanes(metadata))
 }
 
 // admit is the policy on what may be formatted, beyond what the disk itself says.

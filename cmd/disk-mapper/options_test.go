@@ -65,6 +65,16 @@ func TestParseOptions(t *testing.T) {
 		"operator without a value": {args: []string{"-csp=qemu"}, kernel: "constel.recovery-authorized-key", wantErr: "constel.recovery-authorized-key="},
 		"operator misspelt, a good one last": {args: []string{"-csp=qemu"}, kernel: "constel.recovery-authorized-key=ssh-ed25519:AAAA constel.recovery-authorized-key=" + ed25519Key,
 			wantErr: `SSH public key "ssh-ed25519:AAAA"`},
+		"JoinServices": {
+			args: []string{"-csp=qemu"}, kernel: "constel.join-endpoints=10.0.0.1,lb.example.org:443",
+			want: func(t *testing.T, o options) {
+				endpoints, err := o.endpoints(nil)[0].JoinEndpoints(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, []string{"10.0.0.1:30090", "lb.example.org:443"}, endpoints)
+				assert.Len(t, o.endpoints(nil), 3)
+			},
+		},
+		"bad JoinService":    {args: []string{"-csp=qemu"}, kernel: "constel.join-endpoints=10.0.0.1,10.0.0.2:x", wantErr: `constel.join-endpoints= on the kernel command line, want HOST[:PORT],...: "10.0.0.2:x"`},
 		"unknown state-disk": {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=blank", wantErr: `unknown constel.state-disk="blank"`},
 		"unknown csp":        {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
 		"no csp":             {wantErr: `unknown cloud platform "", want one of: qemu`},

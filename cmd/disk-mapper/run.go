@@ -9,8 +9,8 @@ import (
 	"io"
 	"os"
 
+	"disk-mapper/attestation/atls"
 	"disk-mapper/attestation/vtpm"
-	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
 	"disk-mapper/recoveryserver"
@@ -88,19 +88,23 @@ func boot(ctx context.Context, o options, status func(string), log *zap.Logger) 
 		if err := register.ready(ctx); err != nil { // now, not after somebody has brought the key
 			return err
 		}
-		b.Register, b.Sources = register, sources(o, tpm, log)
+		joinServices, err := joinPolicy(joinPolicyFile, o.profile, log)
+		if err != nil {
+			return err
+		}
+		b.Register, b.Sources = register, sources(o, tpm, joinServices, log)
 	} else {
 		log.Info("The state disk is new", zap.Stringer("state", d.State()), zap.Bool("zero", d.Zero()))
 	}
 	return b.Run(ctx)
 }
 
-func sources(o options, tpm *vtpm.TPM, log *zap.Logger) []setup.Source {
+func sources(o options, tpm *vtpm.TPM, joinServices atls.Policy, log *zap.Logger) []setup.Source {
 	issuer := tpm.Issuer(o.profile.Binding)
 	metadata := o.platform.metadata()
 	return []setup.Source{
 		controlPlaneOnly{metadata, recoveryserver.New(recoveryAddress, issuer, o.operators, log), log},
-		rejoinclient.New(cloud.Peers(metadata), issuer, log),
+		rejoinclient.New(issuer, joinServices, log, o.endpoints(metadata)...),
 	}
 }
 

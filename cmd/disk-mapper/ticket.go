@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"disk-mapper/attestation"
+	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/joinproto"
@@ -51,11 +54,12 @@ func newTicket(r *joinproto.IssueJoinTicketResponse, role cloud.Role) (ticket, e
 
 // registry is where a node gets its ticket.
 type registry struct {
-	metadata  cloud.Metadata
-	endpoints rejoinclient.Endpoints
-	issuer    attestation.Issuer
-	disk      keys.DiskID
-	log       *zap.Logger
+	metadata     cloud.Metadata
+	sources      []rejoinclient.Endpoints
+	issuer       attestation.Issuer
+	joinServices atls.Policy
+	disk         keys.DiskID
+	log          *zap.Logger
 }
 
 // ticket asks until it gets one: a cluster that is just starting is no reason to
@@ -84,11 +88,10 @@ func (r registry) ask(ctx context.Context) (ticket, error) {
 	if self.Role == cloud.Unknown {
 		return ticket{}, errors.New("the platform's metadata does not say whether this node is a control-plane node or a worker")
 	}
-	endpoints, err := r.endpoints.JoinEndpoints(ctx)
-	if err != nil {
-		return ticket{}, err
+	endpoints, failed := r.endpoints(ctx)
+	if len(endpoints) == 0 {
+		return ticket{}, cmp.Or(failed, errors.New("no JoinService is known"))
 	}
-	var failed error
 	for _, endpoint := range endpoints {
 		r.log.Info("Requesting join ticket", zap.String("endpoint", endpoint))
 		t, err := r.askEndpoint(ctx, endpoint, self.Role)
@@ -100,11 +103,22 @@ func (r registry) ask(ctx context.Context) (ticket, error) {
 	return ticket{}, failed
 }
 
+// endpoints are those of all sources. The error says what is missing.
+func (r registry) endpoints(ctx context.Context) ([]string, error) {
+	var all []string
+	var failed error
+	for _, source := range r.sources {
+		endpoints, err := source.JoinEndpoints(ctx)
+		all, failed = append(all, endpoints...), errors.Join(failed, err)
+	}
+	return slices.Compact(all), failed
+}
+
 func (r registry) askEndpoint(ctx context.Context, endpoint string, role cloud.Role) (ticket, error) {
 	ctx, cancel := context.WithTimeout(ctx, ticketTimeout)
 	defer cancel()
 	request := &joinproto.IssueJoinTicketRequest{DiskUuid: r.disk.String(), IsControlPlane: role == cloud.ControlPlane}
-	response, err := rejoinclient.RequestJoin(ctx, endpoint, r.issuer, request)
+	response, err := rejoinclient.RequestJoin(ctx, endpoint, r.issuer, r.joinServices, request)
 	if err != nil {
 		return ticket{}, err
 	}

@@ -71,19 +71,3 @@ func TestParseAddressTakesNoNames(t *testing.T) {
 	_, err := parseAddress("lb.example.org")
 	require.ErrorIs(t, err, ErrHost)
 }
-
-func FuzzParseHost(f *testing.F) {
-	for _, seed := range []string{"10.42.0.1", "lb.example.org", "127.0.0.1", "fe80::1%x", "a:b"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, in string) {
-		host, err := parseHost(in)
-		if err != nil {
-			return
-		}
-		again, err := parseHost(host)
-		require.NoError(t, err)
-		assert.Equal(t, host, again)
-		assert.NotContains(t, host, "%")
-	})
-}

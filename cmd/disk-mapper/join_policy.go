@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"disk-mapper/attestation"
+	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/verify"
+
+	"go.uber.org/zap"
+)
+
+// joinPolicyFile is part of the image, and so measured with it: no host can take
+// it away or change it unnoticed.
+const joinPolicyFile = "/etc/disk-mapper/joinservice-policy.json"
+
+const maxPolicy = 1 << 20
+
+// joinPolicy says which JoinServices this node believes: with a policy file those
+// that fulfil it, else any.
+func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls.Policy, error) {
+	policy, err := readJoinPolicy(path, profile)
+	if errors.Is(err, fs.ErrNotExist) {
+		log.Warn("JoinServices are not verified", zap.String("reason", "the image has no "+path),
+			zap.String("consequence", "whoever answers learns that this node exists, and can make it try a wrong key"))
+		// A JoinService of v2.x has no attestation to show. A rogue one can hand out a
+		// key; it fails at the disk.
+		return atls.AcceptAnyPeer, nil
+	}
+	if err != nil {
+		return atls.Policy{}, fmt.Errorf("policy for JoinServices: %w", err)
+	}
+	warn := func(text string) {
+		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text))
+	}
+	return atls.Require(verify.QEMUVTPM(policy, profile.Binding, warn)), nil
+}
+
+func readJoinPolicy(path string, profile attestation.Profile) (verify.Policy, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return verify.Policy{}, err
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, maxPolicy+1))
+	if err != nil {
+		return verify.Policy{}, err
+	}
+	if len(raw) > maxPolicy {
+		return verify.Policy{}, fmt.Errorf("%s has more than %d bytes", path, maxPolicy)
+	}
+	policy, err := verify.ParsePolicy(raw)
+	if err != nil {
+		return verify.Policy{}, fmt.Errorf("%s: %w", path, err)
+	}
+	// A node that serves has joined: its PCR holds the cluster ID, which this node
+	// cannot know before it has the key.
+	return policy.Without(profile.ClusterIDPCR)
+}
