@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,12 +81,13 @@ func TestAbuses(t *testing.T) {
 // serial is a TPM: it serves whoever comes first, one at a time.
 type serial struct {
 	quoting
-	turn chan struct{}
-	took time.Duration
+	turn   chan struct{}
+	took   time.Duration
+	quotes *atomic.Int64
 }
 
 func newSerial(took time.Duration) serial {
-	return serial{turn: make(chan struct{}, 1), took: took}
+	return serial{turn: make(chan struct{}, 1), took: took, quotes: new(atomic.Int64)}
 }
 
 func (s serial) Issue(ctx context.Context, userData, nonce []byte) ([]byte, error) {
@@ -95,30 +97,34 @@ func (s serial) Issue(ctx context.Context, userData, nonce []byte) ([]byte, erro
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	s.quotes.Add(1)
 	time.Sleep(s.took)
 	return s.quoting.Issue(ctx, userData, nonce)
 }
 
 // G18: the rejoin client, at the same TPM, waits for no more than one stranger.
 func TestRejoinHasALaneOfItsOwn(t *testing.T) {
-	tpm := newSerial(100 * time.Millisecond)
+	tpm := newSerial(50 * time.Millisecond)
 	n := startNode(t, (&stateDisk{}).prove, withIssuer(tpm))
 	ctx, end := context.WithCancel(t.Context())
 	var flood sync.WaitGroup
 	t.Cleanup(flood.Wait)
 	t.Cleanup(end)
 	flood.Go(func() {
-		faults.Flood{Target: n.target(t), Silence: faults.Silences[2], Sources: faults.Sources(50), Rate: 200, Open: 100}.Run(ctx)
+		faults.Flood{Target: n.target(t), Silence: faults.Silences[2], Sources: faults.Sources(maxWaiting + 4), Rate: 60, Open: 60}.Run(ctx)
 	})
 	require.Eventually(t, func() bool { return n.server.Counts()["refusedConnections"] > 0 }, 5*time.Second, time.Millisecond, "the queue is full")
-	for range 5 {
-		start := time.Now()
-		_, err := tpm.Issue(t.Context(), nil, nil)
-		require.NoError(t, err)
-		assert.Less(t, time.Since(start), 3*tpm.took, "own quote, one stranger's, and some time to spare")
+	for range 10 {
+		before := tpm.quotes.Load()
+		tpm.turn <- struct{}{}
+		assert.LessOrEqual(t, tpm.quotes.Load()-before, int64(1), "strangers' quotes that the rejoin client waited for")
+		<-tpm.turn
 	}
-	require.Eventually(t, func() bool { return recoverStreaming(t.Context(), n.dial(t), vectorKey) == nil }, 10*time.Second, time.Millisecond,
-		"the operator gets in once each of the flood has had its turn, at the latest")
+	require.Eventually(t, func() bool {
+		conn := n.dial(t)
+		defer conn.Close()
+		return recoverStreaming(t.Context(), conn, vectorKey) == nil
+	}, 10*time.Second, time.Millisecond, "the operator gets in once each of the flood has had its turn, at the latest")
 }
 
 // Lines about strangers are rationed, and the rest is summed up.

@@ -126,6 +126,7 @@ func (s stuck) Issue(ctx context.Context, _, _ []byte) ([]byte, error) {
 	return nil, ctx.Err()
 }
 
+// G18, with a TPM that hangs
 func TestEndIsBoundedWithABlockedIssuer(t *testing.T) {
 	issuer := stuck{asked: make(chan struct{}, 1)}
 	n := startNode(t, (&stateDisk{}).prove, withIssuer(issuer))
@@ -136,6 +137,7 @@ func TestEndIsBoundedWithABlockedIssuer(t *testing.T) {
 	n.mustEnd(t)
 }
 
+// G13, from one address
 func TestOnePeerCannotUseUpTheConnections(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
 	oldest := n.connect(t)
@@ -149,6 +151,7 @@ func TestOnePeerCannotUseUpTheConnections(t *testing.T) {
 	require.NoError(t, recoverStreaming(t.Context(), n.dial(t), vectorKey), "from the same address")
 }
 
+// G11
 func TestStreamsOfOneConnectionAreCapped(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
 	conn := n.dial(t, other)
@@ -161,6 +164,7 @@ func TestStreamsOfOneConnectionAreCapped(t *testing.T) {
 	require.NoError(t, recoverStreaming(t.Context(), n.dial(t), vectorKey))
 }
 
+// G16
 func TestOtherProtocolsAreRefused(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
 	plain, err := grpc.NewClient("passthrough:///"+n.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -181,6 +185,7 @@ func TestOtherProtocolsAreRefused(t *testing.T) {
 	assert.GreaterOrEqual(t, n.count("Refused connection"), 3)
 }
 
+// G16 and G17: what a peer can put into a line is short, and JSON escapes it.
 func TestUnknownMethods(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
 	conn := n.dial(t)

@@ -73,6 +73,7 @@ func TestWinnerIsAnsweredThoughTheContextEnds(t *testing.T) {
 	}
 }
 
+// G6 to G9: each has its code, and the server goes on.
 func TestRefusedMessages(t *testing.T) {
 	long := bytes.Repeat([]byte{1}, 4096)
 	type messages = []*recoverproto.RecoverMessage
@@ -169,6 +170,7 @@ func TestRefusedKeyIsLoggedWithPeerAndReason(t *testing.T) {
 	assert.Equal(t, keys.ErrWrongKey.Error(), fields["error"])
 }
 
+// G15: a call that comes when the node has its key is told so.
 func TestProveFailures(t *testing.T) {
 	tests := map[string]struct {
 		err      error
@@ -243,6 +245,7 @@ func TestSilentCallEndsByItself(t *testing.T) {
 	}
 }
 
+// G10
 func TestLongHeadersAreRefused(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
 	conn := n.dial(t)

@@ -85,6 +85,18 @@ func TestPauseBetweenTriesGrowsToItsLimit(t *testing.T) {
 	})
 }
 
+// G15: once a key has won, nobody else gets in, while calls drain.
+func TestNoCallsDuringTheDrain(t *testing.T) {
+	n := startNode(t, (&stateDisk{}).prove)
+	beside := n.dial(t, other)
+	holdCalls(t, beside, secretMessage(vectorSecret))
+	require.NoError(t, recoverStreaming(t.Context(), n.dial(t), vectorKey))
+	require.Error(t, recoverStreaming(t.Context(), beside, vectorKey), "on a connection that was there")
+	require.Error(t, recoverStreaming(t.Context(), n.dial(t), vectorKey), "on a new one")
+	n.mustEnd(t)
+	assert.Equal(t, 1, n.count(provenLine))
+}
+
 func TestAddressThatIsNone(t *testing.T) {
 	err := New("9999", quoting{}, sshproof.Keys{}, zap.NewNop()).Offer(t.Context(), keys.NewDiskID(), (&stateDisk{}).prove)
 	require.ErrorContains(t, err, "missing port in address")
