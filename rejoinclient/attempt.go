@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"strings"
 
@@ -37,8 +38,11 @@ type outcome struct {
 // ask is one attempt. A success is logged here: whoever waits for a key ends all
 // that is in flight from within prove.
 func (w *wait) ask(ctx context.Context, endpoint string) outcome {
-	line := &line{endpoint: endpoint, connect: w.client.times.connect}
-	err := w.proveTicket(ctx, line)
+	conn, err := connect(ctx, endpoint, w.client.times.connect)
+	if err != nil {
+		return outcome{endpoint: endpoint, state: unreachable, err: err}
+	}
+	err = w.proveTicket(ctx, conn)
 	switch {
 	case err == nil:
 		w.client.log.Info("Successfully retrieved rejoin ticket", zap.String("endpoint", endpoint))
@@ -46,25 +50,22 @@ func (w *wait) ask(ctx context.Context, endpoint string) outcome {
 	case errors.Is(err, keys.ErrDecided):
 		return outcome{endpoint: endpoint, over: true}
 	}
-	return outcome{endpoint: endpoint, state: line.judge(err), err: err}
+	return outcome{endpoint: endpoint, state: judge(err), err: err}
 }
 
-// judge classifies a failure.
-func (l *line) judge(err error) state {
-	code := status.Code(err)
+// judge classifies the failure of an endpoint that was reached.
+func judge(err error) state {
 	switch {
-	case !l.reached.Load():
-		return unreachable
 	case errors.Is(err, keys.ErrWrongKey):
 		return badKey
-	case code == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded):
+	case status.Code(err) == codes.DeadlineExceeded, errors.Is(err, context.DeadlineExceeded):
 		return unanswered
 	}
 	return refused
 }
 
-func (w *wait) proveTicket(ctx context.Context, line *line) error {
-	pair, err := w.requestTicket(ctx, line)
+func (w *wait) proveTicket(ctx context.Context, conn net.Conn) error {
+	pair, err := w.requestTicket(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -72,16 +73,18 @@ func (w *wait) proveTicket(ctx context.Context, line *line) error {
 	return w.prove(ctx, pair)
 }
 
-func (w *wait) requestTicket(ctx context.Context, line *line) (pair keys.Pair, err error) {
+func (w *wait) requestTicket(ctx context.Context, conn net.Conn) (keys.Pair, error) {
+	// grpc does not close a connection that it has not asked for yet.
+	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, w.client.times.answer)
 	defer cancel()
 	self := &speaker{Issuer: w.client.issuer, turns: w.turns}
-	conn, err := line.dial(self, w.client.server, maxRejoinTicket)
+	client, err := over(conn, self, w.client.server, maxRejoinTicket)
 	if err != nil {
 		return keys.Pair{}, err
 	}
-	defer conn.Close()
-	ticket, err := joinproto.NewAPIClient(conn).IssueRejoinTicket(ctx, &joinproto.IssueRejoinTicketRequest{DiskUuid: w.disk.String()})
+	defer client.Close()
+	ticket, err := joinproto.NewAPIClient(client).IssueRejoinTicket(ctx, &joinproto.IssueRejoinTicketRequest{DiskUuid: w.disk.String()})
 	self.pass(err != nil)
 	if err != nil {
 		return keys.Pair{}, err

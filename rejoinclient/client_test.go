@@ -55,24 +55,24 @@ func afterFailure(t *testing.T, r **run, then answer) answer {
 
 // Each bad answer is refused with its reason, and the good one from another
 // endpoint wins (R1 to R4, R7, R8).
-func TestBadAnswersThenAGoodOne(t *testing.T) {
+func TestR1ToR8BadAnswersThenAGoodOne(t *testing.T) {
 	tests := map[string]struct {
 		bad      answer
 		wantText string
 	}{
-		"wrong key":         {ticket(wrongKey, goodSecret), "the key does not open the state disk"},
-		"no key":            {ticket(nil, goodSecret), "state disk key: wrong length: 0 bytes"},
-		"key of 31":         {ticket(goodKey[:31], goodSecret), "state disk key: wrong length: 31 bytes"},
-		"key of 33":         {ticket(append(bytes.Clone(goodKey), 1), goodSecret), "state disk key: wrong length: 33 bytes"},
-		"key of 1 MiB":      {ticket(make([]byte, 1<<20), goodSecret), "ResourceExhausted"},
-		"key of 5 MiB":      {ticket(make([]byte, 5<<20), goodSecret), "ResourceExhausted"},
-		"no secret":         {ticket(goodKey, nil), "measurement secret: wrong length: 0 bytes"},
-		"short secret":      {ticket(goodKey, goodSecret[:16]), "measurement secret: wrong length: 16 bytes"},
-		"empty answer":      {ticket(nil, nil), "wrong length"},
-		"unavailable":       {refusal(codes.Unavailable), "code = Unavailable desc = no ticket"},
-		"permission denied": {refusal(codes.PermissionDenied), "code = PermissionDenied desc = no ticket"},
-		"unimplemented":     {refusal(codes.Unimplemented), "code = Unimplemented desc = no ticket"},
-		"long trailers": {func(ctx context.Context, _ *joinproto.IssueRejoinTicketRequest) (*joinproto.IssueRejoinTicketResponse, error) {
+		"R1 wrong key":         {ticket(wrongKey, goodSecret), "the key does not open the state disk"},
+		"R2 no key":            {ticket(nil, goodSecret), "state disk key: wrong length: 0 bytes"},
+		"R2 key of 31":         {ticket(goodKey[:31], goodSecret), "state disk key: wrong length: 31 bytes"},
+		"R2 key of 33":         {ticket(append(bytes.Clone(goodKey), 1), goodSecret), "state disk key: wrong length: 33 bytes"},
+		"R2 key of 1 MiB":      {ticket(make([]byte, 1<<20), goodSecret), "ResourceExhausted"},
+		"R4 key of 5 MiB":      {ticket(make([]byte, 5<<20), goodSecret), "ResourceExhausted"},
+		"R3 no secret":         {ticket(goodKey, nil), "measurement secret: wrong length: 0 bytes"},
+		"R3 short secret":      {ticket(goodKey, goodSecret[:16]), "measurement secret: wrong length: 16 bytes"},
+		"R2 empty answer":      {ticket(nil, nil), "wrong length"},
+		"R7 unavailable":       {refusal(codes.Unavailable), "code = Unavailable desc = no ticket"},
+		"R7 permission denied": {refusal(codes.PermissionDenied), "code = PermissionDenied desc = no ticket"},
+		"R7 unimplemented":     {refusal(codes.Unimplemented), "code = Unimplemented desc = no ticket"},
+		"R4 long trailers": {func(ctx context.Context, _ *joinproto.IssueRejoinTicketRequest) (*joinproto.IssueRejoinTicketResponse, error) {
 			_ = grpc.SetTrailer(ctx, metadata.Pairs("x", strings.Repeat("x", 2*maxHeaders)))
 			return &joinproto.IssueRejoinTicketResponse{StateDiskKey: goodKey, MeasurementSecret: goodSecret}, nil
 		}, "rpc error"},
@@ -99,7 +99,7 @@ func TestBadAnswersThenAGoodOne(t *testing.T) {
 	}
 }
 
-func TestMuteEndpointRunsIntoTheLimit(t *testing.T) {
+func TestR6MuteEndpointRunsIntoTheLimit(t *testing.T) {
 	endpoint := mute(t, make(chan struct{}, 100))
 	r := offer(t, static{endpoint}, (&stateDisk{}).prove, func(c *Client) { c.times.answer = 50 * time.Millisecond })
 	r.awaitLine(t, "Failed to rejoin on all endpoints")
@@ -154,7 +154,7 @@ func TestFirstGoodAnswerCancelsTheOthers(t *testing.T) {
 }
 
 // An answer that comes after another source has won ends the wait quietly (R9).
-func TestAnswerAfterTheDecision(t *testing.T) {
+func TestR9AnswerAfterTheDecision(t *testing.T) {
 	endpoint := service(t, ticket(goodKey, goodSecret))
 	r := offer(t, static{endpoint}, func(context.Context, keys.Pair) error { return keys.ErrDecided })
 	r.mustEnd(t)

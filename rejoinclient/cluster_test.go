@@ -104,6 +104,7 @@ func silent(asked, gone chan<- struct{}) answer {
 }
 
 type joinService struct {
+	self attestation.Issuer
 	joinproto.UnimplementedAPIServer
 	rejoin answer
 	join   *joinproto.IssueJoinTicketResponse
@@ -137,8 +138,17 @@ func (s joinService) startOn(t testing.TB, address string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", address)
 	require.NoError(t, err)
+	return s.serve(t, listener)
+}
+
+func (s joinService) serve(t testing.TB, listener net.Listener) string {
+	t.Helper()
+	self := s.self
+	if self == nil {
+		self = atls.Unattested // as JoinServices of v2.x
+	}
 	server := grpc.NewServer(
-		grpc.Creds(atls.ServerCredentials(atls.Unattested, atls.Require(quoting{}))), grpc.MaxHeaderListSize(32<<20))
+		grpc.Creds(atls.ServerCredentials(self, atls.Require(quoting{}))), grpc.MaxHeaderListSize(32<<20))
 	joinproto.RegisterAPIServer(server, s)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })

@@ -14,6 +14,8 @@ import (
 	"disk-mapper/proto/joinproto"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // RequestJoin asks the JoinService at endpoint (HOST:PORT) once for what a new
@@ -25,21 +27,17 @@ func RequestJoin(ctx context.Context, endpoint string, issuer attestation.Issuer
 	if _, err := keys.ParseDiskID(request.GetDiskUuid()); err != nil {
 		return nil, fmt.Errorf("requesting a join ticket: %w", err)
 	}
-	line := line{endpoint: endpoint, connect: production.connect}
-	conn, err := line.dial(issuer, server, maxJoinTicket)
+	conn, err := connect(ctx, endpoint, production.connect)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	return joinproto.NewAPIClient(conn).IssueJoinTicket(ctx, request)
-}
-
-// line is the one connection of one attempt.
-type line struct {
-	endpoint string
-	connect  time.Duration
-	dialed   atomic.Bool
-	reached  atomic.Bool // somebody accepted the connection
+	client, err := over(conn, issuer, server, maxJoinTicket)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	return joinproto.NewAPIClient(client).IssueJoinTicket(ctx, request)
 }
 
 var (
@@ -47,12 +45,42 @@ var (
 	errItself = errors.New("the connection leads to itself")
 )
 
-// dial connects with the first call, not before.
-func (l *line) dial(issuer attestation.Issuer, server atls.Policy, maxAnswer int) (*grpc.ClientConn, error) {
-	// passthrough: the endpoint is an address, not a name for gRPC's resolvers.
-	conn, err := grpc.NewClient("passthrough:///"+l.endpoint,
+// connect fails as gRPC would: operators know that text. It is apart from gRPC
+// because most of its cost is not needed for an endpoint that is not there.
+func connect(ctx context.Context, endpoint string, limit time.Duration) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: limit}
+	conn, err := dialer.DialContext(ctx, "tcp", endpoint)
+	if err == nil {
+		err = notItself(conn)
+	}
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "connection error: desc = %q", "transport: Error while dialing: "+err.Error())
+	}
+	return conn, nil
+}
+
+// notItself closes a connection that TCP has made with itself.
+func notItself(conn net.Conn) error {
+	if conn.LocalAddr().String() == conn.RemoteAddr().String() {
+		return errors.Join(errItself, conn.Close())
+	}
+	return nil
+}
+
+// over returns a client whose one connection is conn. There is no second one:
+// each costs this node an attestation, and a peer that says goodbye to every
+// connection could have as many as it likes.
+func over(conn net.Conn, issuer attestation.Issuer, server atls.Policy, maxAnswer int) (*grpc.ClientConn, error) {
+	var used atomic.Bool
+	// passthrough: what is dialed is conn, not a name for gRPC's resolvers.
+	client, err := grpc.NewClient("passthrough:///"+conn.RemoteAddr().String(),
 		grpc.WithTransportCredentials(atls.ClientCredentials(issuer, server)),
-		grpc.WithContextDialer(l.connectOnce),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			if used.Swap(true) {
+				return nil, errHungUp
+			}
+			return conn, nil
+		}),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
@@ -62,25 +90,7 @@ func (l *line) dial(issuer attestation.Issuer, server atls.Policy, maxAnswer int
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", l.endpoint, err)
+		return nil, errors.Join(fmt.Errorf("connecting to %s: %w", conn.RemoteAddr(), err), conn.Close())
 	}
-	return conn, nil
-}
-
-// connectOnce leaves gRPC no second try: each costs this node an attestation, and
-// a peer that says goodbye to every connection could have as many as it likes.
-func (l *line) connectOnce(ctx context.Context, address string) (net.Conn, error) {
-	if l.dialed.Swap(true) {
-		return nil, errHungUp
-	}
-	dialer := net.Dialer{Timeout: l.connect}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	if conn.LocalAddr().String() == conn.RemoteAddr().String() { // TCP can do that
-		return nil, errors.Join(errItself, conn.Close())
-	}
-	l.reached.Store(true)
-	return conn, nil
+	return client, nil
 }

@@ -86,7 +86,7 @@ func TestGoodEndpointAtTheEndOfALongList(t *testing.T) {
 			start := time.Now()
 			offer(t, endpoints, disk.prove).mustEnd(t)
 			disk.assertWon(t)
-			assert.Less(t, time.Since(start), production.connect)
+			assert.Less(t, time.Since(start), production.answer) // each that is mute takes that
 		})
 	}
 }
@@ -140,7 +140,7 @@ func TestEachSourceFailsAlone(t *testing.T) {
 				r := offer(t, bad, disk.prove, func(c *Client) { c.sources = sources })
 				r.mustEnd(t)
 				disk.assertWon(t)
-				assert.Less(t, time.Since(start), production.connect)
+				assert.Less(t, time.Since(start), production.answer)
 			})
 		}
 	}
