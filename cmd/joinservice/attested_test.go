@@ -13,8 +13,13 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/verify"
 	"disk-mapper/attestation/vtpm"
+	"disk-mapper/internal/joinservice"
+	"disk-mapper/internal/keys"
+	"disk-mapper/internal/logging"
 	"disk-mapper/proto/joinproto"
+	"disk-mapper/rejoinclient"
 
 	"github.com/google/go-tpm-tools/simulator"
 	"github.com/stretchr/testify/assert"
@@ -78,4 +83,59 @@ func rejoin(t *testing.T, address string, node attestation.Issuer) (*joinproto.I
 	defer conn.Close()
 	request := &joinproto.IssueRejoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"}
 	return joinproto.NewAPIClient(conn).IssueRejoinTicket(t.Context(), request)
+}
+
+// TestAttestsItself: with a TPM, nodes can tell this service from another. Both
+// sides have genuine documents, of the one simulated TPM.
+func TestAttestsItself(t *testing.T) {
+	tpm := startSimulator(t)
+	policy, err := verify.ParsePolicy([]byte(zeroPolicy))
+	require.NoError(t, err)
+	other, err := verify.ParsePolicy([]byte(strings.ReplaceAll(zeroPolicy, "000", "040")))
+	require.NoError(t, err)
+	node := verify.QEMUVTPM(policy, attestation.BindHashChain, nil)
+	self := tpm.Issuer(attestation.BindHashChain)
+	require.NoError(t, tryOnce(t.Context(), self))
+	for name, tt := range map[string]struct {
+		self   attestation.Issuer
+		policy verify.Policy
+		why    string // empty means that the node believes the service
+	}{
+		"believed":     {self, policy, ""},
+		"other image":  {self, other, "measurement 4 differs"},
+		"not attested": {atls.Unattested, policy, "certificate has no attestation document"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			screen := newTerminal()
+			log := logging.New(screen, 0).Named("joinService")
+			master, err := keys.ParseMasterSecret([]byte(secretFile))
+			require.NoError(t, err)
+			salt, err := keys.NewMeasurementSalt(make([]byte, keys.Size))
+			require.NoError(t, err)
+			ended := make(chan error, 1)
+			go func() {
+				ended <- serve(ctx, "127.0.0.1:0", joinservice.NewTickets(master, salt, log), tt.self, node, log)
+			}()
+			defer func() { stop(); require.NoError(t, <-ended) }()
+			ticket, err := rejoinclient.RequestJoin(ctx, <-screen.address, tpm.Issuer(attestation.BindHashChain),
+				atls.Require(verify.QEMUVTPM(tt.policy, attestation.BindHashChain, nil)),
+				&joinproto.IssueJoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"})
+			if tt.why != "" {
+				require.ErrorContains(t, err, tt.why)
+				return
+			}
+			require.NoError(t, err)
+			assert.Len(t, ticket.GetStateDiskKey(), keys.Size)
+		})
+	}
+}
+
+// TestAttestWithoutTPM: who asks for attestation and has no TPM gets no service.
+func TestAttestWithoutTPM(t *testing.T) {
+	if _, err := os.Stat("/dev/tpmrm0"); err == nil {
+		t.Skip("this machine has a TPM, which is not for tests")
+	}
+	err := run(t.Context(), append(good(files(t)), "--attest"), newTerminal())
+	require.ErrorContains(t, err, "opening the TPM: open /dev/tpmrm0")
 }

@@ -46,6 +46,7 @@ type options struct {
 	salt         string
 	createSalt   bool
 	policy       string
+	attest       bool
 	profile      attestation.Profile
 	verbosity    int
 }
@@ -62,6 +63,7 @@ func parseOptions(args []string, terminal io.Writer) (options, error) {
 	flags.StringVar(&opts.salt, "measurement-salt", "", "read the cluster's measurement salt from `FILE`")
 	flags.BoolVar(&opts.createSalt, "create-measurement-salt", false, "draw a salt if the file is missing: for the first start in a cluster's life")
 	flags.StringVar(&opts.policy, "policy", "", "accept only nodes that fulfil the attestation policy in `FILE`")
+	flags.BoolVar(&opts.attest, "attest", false, "attest this machine to nodes, with its TPM: for nodes whose image has a policy for JoinServices")
 	compat := flags.String("compat", attestation.Profile224.Name, "be compatible with the nodes of this `RELEASE`: 2.24 or 2.1")
 	flags.IntVar(&opts.verbosity, "v", 0, "log `LEVEL`: -1 debug, 0 info, 1 warnings, 2 errors")
 

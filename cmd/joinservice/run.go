@@ -10,7 +10,9 @@ import (
 	"os"
 
 	"disk-mapper/attestation"
+	"disk-mapper/attestation/atls"
 	"disk-mapper/attestation/verify"
+	"disk-mapper/attestation/vtpm"
 	"disk-mapper/internal/joinservice"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
@@ -38,10 +40,31 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, opts.listen, joinservice.NewTickets(master, salt, log), nodes, log)
+	tickets := joinservice.NewTickets(master, salt, log)
+	if !opts.attest {
+		return serve(ctx, opts.listen, tickets, atls.Unattested, nodes, log)
+	}
+	tpm, err := vtpm.Open()
+	if err != nil {
+		return err
+	}
+	defer tpm.Close()
+	self := tpm.Issuer(opts.profile.Binding)
+	if err := tryOnce(ctx, self); err != nil {
+		return err
+	}
+	return serve(ctx, opts.listen, tickets, self, nodes, log)
 }
 
-func serve(ctx context.Context, address string, tickets *joinservice.Tickets, nodes attestation.Validator, log *zap.Logger) error {
+// tryOnce finds a TPM that cannot attest now, not with the first node.
+func tryOnce(ctx context.Context, self attestation.Issuer) error {
+	ctx, cancel := context.WithTimeout(ctx, atls.Patience)
+	defer cancel()
+	_, err := self.Issue(ctx, make([]byte, attestation.NonceSize), make([]byte, attestation.NonceSize))
+	return err
+}
+
+func serve(ctx context.Context, address string, tickets *joinservice.Tickets, self attestation.Issuer, nodes attestation.Validator, log *zap.Logger) error {
 	var listenConfig net.ListenConfig
 	listener, err := listenConfig.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -49,7 +72,7 @@ func serve(ctx context.Context, address string, tickets *joinservice.Tickets, no
 	}
 	log.Info("Starting JoinService", zap.String("address", listener.Addr().String()))
 	defer log.Info("JoinService stopped")
-	return joinservice.Serve(ctx, listener, tickets, nodes, log)
+	return joinservice.Serve(ctx, listener, tickets, self, nodes, log)
 }
 
 func judge(profile attestation.Profile, log *zap.Logger) func(verify.Policy) attestation.Validator {

@@ -107,7 +107,7 @@ func start(t *testing.T, master keys.MasterSecret, nodes attestation.Validator) 
 	tickets := joinservice.NewTickets(master, testSalt(t), log)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- joinservice.Serve(ctx, listener, tickets, nodes, log); close(ended) }()
+	go func() { ended <- joinservice.Serve(ctx, listener, tickets, atls.Unattested, nodes, log); close(ended) }()
 	t.Cleanup(func() {
 		stop()
 		require.NoError(t, <-ended)

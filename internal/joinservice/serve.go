@@ -20,26 +20,35 @@ import (
 
 // Limits of the server. A node makes one small call and leaves.
 const (
-	maxConnections = 256
-	maxStreams     = 4
-	maxRequest     = 16 << 10
-	maxHeaders     = 8 << 10
-	handshakeTime  = 10 * time.Second
-	drainTime      = 2 * time.Second
+	// maxConnections is what one core can serve well within handshakeTime. More
+	// wait, in the order of their arrival, in the listener's queue: then some are
+	// served and the others come again, instead of all running out of time together.
+	// There is no limit per address: behind a load balancer all nodes have one.
+	maxConnections = 512
+	// firstByteTime is for those who connect and say nothing, as an honest node
+	// never does: they must not keep the nodes in the queue from their turn.
+	firstByteTime = 2 * time.Second
+	buffer        = 4 << 10 // for reading and for writing, of one connection
+	maxStreams    = 4
+	maxRequest    = 16 << 10
+	maxHeaders    = 8 << 10
+	handshakeTime = 10 * time.Second
+	drainTime     = 2 * time.Second
 )
 
 // errNoValidator is a defect of the caller: nodes are never served unjudged.
 var errNoValidator = errors.New("joinservice: no validator for nodes")
 
-// Serve answers nodes that nodes accepts, on listener, until ctx ends. It then
+// Serve attests this machine with self, or not (atls.Unattested), and answers
+// nodes that nodes accepts, on listener, until ctx ends. It then
 // returns nil as soon as the calls in flight are answered, and after drainTime
 // whatever the peers do. It closes listener. Connections refused in the
 // handshake are logged to log.
-func Serve(ctx context.Context, listener net.Listener, tickets *Tickets, nodes attestation.Validator, log *zap.Logger) error {
+func Serve(ctx context.Context, listener net.Listener, tickets *Tickets, self attestation.Issuer, nodes attestation.Validator, log *zap.Logger) error {
 	if nodes == nil {
 		return errors.Join(errNoValidator, listener.Close())
 	}
-	server := newServer(nodes, log)
+	server := newServer(self, nodes, log)
 	joinproto.RegisterAPIServer(server, tickets)
 	connected, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
@@ -59,14 +68,16 @@ func Serve(ctx context.Context, listener net.Listener, tickets *Tickets, nodes a
 	}
 }
 
-func newServer(nodes attestation.Validator, log *zap.Logger) *grpc.Server {
-	transport := atls.ServerCredentials(atls.Unattested, atls.Require(nodes))
+func newServer(self attestation.Issuer, nodes attestation.Validator, log *zap.Logger) *grpc.Server {
+	transport := atls.ServerCredentials(self, atls.Require(nodes))
 	return grpc.NewServer(
 		grpc.Creds(loggedHandshakes{transport, log}),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.ReadBufferSize(buffer),
+		grpc.WriteBufferSize(buffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle:     10 * time.Second,
 			MaxConnectionAge:      60 * time.Second,
@@ -111,7 +122,7 @@ type loggedHandshakes struct {
 }
 
 func (l loggedHandshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := l.TransportCredentials.ServerHandshake(raw)
+	conn, info, err := l.shake(raw)
 	switch {
 	case err == nil:
 	case isHangUp(err): // health checks of load balancers do nothing else
@@ -120,6 +131,36 @@ func (l loggedHandshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 		l.log.Warn("Refused connection", zap.String("peer", raw.RemoteAddr().String()), zap.Error(err))
 	}
 	return conn, info, err
+}
+
+// shake begins once the peer has begun.
+func (l loggedHandshakes) shake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	var first [1]byte
+	if err := raw.SetReadDeadline(time.Now().Add(firstByteTime)); err != nil {
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	if _, err := io.ReadFull(raw, first[:]); err != nil {
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	if err := raw.SetReadDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	return l.TransportCredentials.ServerHandshake(&begunConn{raw, first[:]})
+}
+
+// begunConn gives back what was read of it.
+type begunConn struct {
+	net.Conn
+	read []byte
+}
+
+func (c *begunConn) Read(p []byte) (int, error) {
+	if len(c.read) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.read)
+	c.read = c.read[n:]
+	return n, nil
 }
 
 func (l loggedHandshakes) Clone() credentials.TransportCredentials {

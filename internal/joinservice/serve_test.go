@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/joinservice"
 	"disk-mapper/proto/joinproto"
 
@@ -20,7 +21,7 @@ func TestNoValidatorNoService(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	log := zap.NewNop()
-	err = joinservice.Serve(t.Context(), listener, joinservice.NewTickets(vectors["A"].master(t), testSalt(t), log), nil, log)
+	err = joinservice.Serve(t.Context(), listener, joinservice.NewTickets(vectors["A"].master(t), testSalt(t), log), atls.Unattested, nil, log)
 	require.ErrorContains(t, err, "no validator for nodes")
 	_, err = net.Dial("tcp", listener.Addr().String())
 	require.Error(t, err, "the listener is closed")
@@ -31,7 +32,7 @@ func TestListenerFails(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
 	log := zap.NewNop()
-	err = joinservice.Serve(t.Context(), listener, joinservice.NewTickets(vectors["A"].master(t), testSalt(t), log), believer("node"), log)
+	err = joinservice.Serve(t.Context(), listener, joinservice.NewTickets(vectors["A"].master(t), testSalt(t), log), atls.Unattested, believer("node"), log)
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
@@ -43,7 +44,7 @@ func TestStopAtOnce(t *testing.T) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		log := zap.NewNop()
-		require.NoError(t, joinservice.Serve(ctx, listener, joinservice.NewTickets(vectors["A"].master(t), testSalt(t), log), believer("node"), log))
+		require.NoError(t, joinservice.Serve(ctx, listener, joinservice.NewTickets(vectors["A"].master(t), testSalt(t), log), atls.Unattested, believer("node"), log))
 		_, err = net.Dial("tcp", listener.Addr().String())
 		require.Error(t, err)
 	}
@@ -99,4 +100,20 @@ func TestStopWithSilentPeer(t *testing.T) {
 	server.stop()
 	require.NoError(t, <-server.ended)
 	assert.Less(t, time.Since(start), 5*time.Second)
+}
+
+// TestSilentPeersMakeRoom: as many silent peers as there may be connections keep
+// a node waiting for a moment, and are gone then.
+func TestSilentPeersMakeRoom(t *testing.T) {
+	server := start(t, vectors["A"].master(t), believer("node"))
+	for range 600 {
+		conn, err := net.Dial("tcp", server.address)
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	start := time.Now()
+	node := dial(t, server.address, claimant("node"))
+	_, err := node.IssueRejoinTicket(t.Context(), &joinproto.IssueRejoinTicketRequest{DiskUuid: vectors["A"].disk})
+	require.NoError(t, err)
+	assert.Less(t, time.Since(start), 8*time.Second, "the time for a handshake is 10 s")
 }

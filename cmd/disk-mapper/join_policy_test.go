@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"disk-mapper/attestation"
+	"disk-mapper/attestation/verify"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// TestJoinPolicy: no file is one warning, a broken one is an error, and the
+// cluster-ID PCR alone is no policy, because it is not looked at.
+func TestJoinPolicy(t *testing.T) {
+	zero := strings.Repeat("0", 64)
+	for name, tc := range map[string]struct {
+		content string
+		wantErr error
+		warned  int
+	}{
+		"none":                      {"", nil, 1},
+		"good":                      {`{"measurements": {"4": "` + zero + `", "15": "` + zero + `"}}`, nil, 0},
+		"only the PCR of a cluster": {`{"measurements": {"15": "` + zero + `"}}`, verify.ErrPolicy, 0},
+		"broken":                    {`{"measurements": `, verify.ErrPolicy, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "policy.json")
+			if tc.content != "" {
+				require.NoError(t, os.WriteFile(path, []byte(tc.content), 0o600))
+			}
+			core, logs := observer.New(zap.WarnLevel)
+			_, err := joinPolicy(path, attestation.Profile224, zap.New(core))
+			assert.ErrorIs(t, err, tc.wantErr)
+			assert.Equal(t, tc.warned, logs.FilterMessage("JoinServices are not verified").Len())
+		})
+	}
+	_, err := joinPolicy(t.TempDir(), attestation.Profile224, zap.NewNop())
+	assert.ErrorContains(t, err, "policy for JoinServices: ")
+}
