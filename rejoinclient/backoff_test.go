@@ -115,6 +115,13 @@ func TestNothingIsSaidTwice(t *testing.T) {
 	assert.Equal(t, 1, r.logs.FilterMessage("Received list with JoinService endpoints").Len())
 }
 
+// That there is nobody to ask is said, once.
+func TestNobodyToAsk(t *testing.T) {
+	r := offer(t, static{}, (&stateDisk{}).prove)
+	r.awaitLine(t, "Failed to get list with JoinService endpoints")
+	assert.Equal(t, "nobody knows another control-plane node", r.logs.FilterMessage("Failed to get list with JoinService endpoints").All()[0].ContextMap()["error"])
+}
+
 // A long list does not flood a serial console.
 func TestLinesAreBounded(t *testing.T) {
 	r := offer(t, static(many(t, 250, refusing(t))), (&stateDisk{}).prove, func(c *Client) { c.times.pause, c.times.maxPause = time.Hour, time.Hour })

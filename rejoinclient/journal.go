@@ -13,6 +13,7 @@ type journal struct {
 	room   int            // for lines about single endpoints, until the next summary
 	faults map[int]string // that the log shows, by rank of the source
 	listed []string       // that the log shows
+	empty  bool           // the list was, last time
 }
 
 func newJournal(log *zap.Logger) *journal {
@@ -33,8 +34,15 @@ func (j *journal) source(l list) {
 	j.log.Warn("Failed to get list with JoinService endpoints", zap.String("error", text))
 }
 
+// list is said when it changes. An empty one needs no words beside those of the
+// sources that failed.
 func (j *journal) list(endpoints []string) {
-	if len(endpoints) == 0 || slices.Equal(endpoints, j.listed) {
+	empty := len(endpoints) == 0
+	if empty && !j.empty && len(j.faults) == 0 {
+		j.log.Warn("Failed to get list with JoinService endpoints", zap.String("error", "nobody knows another control-plane node"))
+	}
+	j.empty = empty
+	if empty || slices.Equal(endpoints, j.listed) {
 		return
 	}
 	j.listed = endpoints

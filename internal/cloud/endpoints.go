@@ -63,7 +63,8 @@ func LoadBalancer(metadata Metadata) Source {
 	}}
 }
 
-// ControlPlanes finds the JoinServices of the other control-plane nodes.
+// ControlPlanes finds the JoinServices of the other control-plane nodes. That there
+// are none is no failure.
 func ControlPlanes(metadata Metadata) Source {
 	return Source{func(ctx context.Context) ([]string, error) {
 		self := begin(ctx, metadata.Self)
@@ -77,9 +78,6 @@ func ControlPlanes(metadata Metadata) Source {
 				addr, err := parseAddress(node.VPCIP)
 				list.add(fmt.Sprintf("node %.64q", node.Name), addr.String(), err)
 			}
-		}
-		if len(list.endpoints) == 0 && len(list.faults) == 0 {
-			return nil, errors.New("nodes: the platform knows no other control-plane node")
 		}
 		return list.endpoints, list.fault()
 	}}

@@ -217,7 +217,7 @@ func TestM8OneOfTwoIsBroken(t *testing.T) {
 			nodes, nodesErr := cloud.ControlPlanes(client).JoinEndpoints(t.Context())
 			balancer, balancerErr := cloud.LoadBalancer(client).JoinEndpoints(t.Context())
 			assert.Equal(t, []string{tc.want}, append(nodes, balancer...))
-			assert.True(t, (nodesErr == nil) != (balancerErr == nil), "%v, %v", nodesErr, balancerErr)
+			assert.True(t, nodesErr == nil || balancerErr == nil, "%v, %v", nodesErr, balancerErr)
 		})
 	}
 }
