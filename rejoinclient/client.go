@@ -8,7 +8,7 @@
 // itself is attested to whom it asks. Judging candidates, and finding endpoints,
 // are done elsewhere.
 //
-// What is bounded, and why, is in docs/decisions/0010-asking-everybody.md.
+// What is bounded, and why, is in docs/decisions/0009-asking-everybody.md.
 package rejoinclient
 
 import (
