@@ -11,7 +11,7 @@ PROTOS  := proto/recoverproto/recover.proto proto/joinproto/join.proto
 VM_PACKAGES := ./internal/vmtest ./internal/vmtest/cluster ./image/demo ./disk ./cmd/disk-mapper
 export RUN
 # How long each fuzz target runs.
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 
 .PHONY: help
 help: ## list what can be made

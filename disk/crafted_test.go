@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"disk-mapper/internal/keys"
@@ -25,11 +26,23 @@ type crafted struct {
 	key   keys.DiskKey
 }
 
-// joinedDisk is a disk that this daemon would wait for.
+// joinedDisk is a disk that this daemon would wait for. All are alike: to make a
+// keyslot for each would take minutes under the race detector.
 func joinedDisk(t testing.TB) *crafted {
-	h, area, key := preparedDisk(t)
-	h.metadata.Tokens = joinedTokens(salt(t))
-	return craft(t, h, area, key)
+	pristine.Lock()
+	defer pristine.Unlock()
+	if pristine.joined == nil {
+		h, area, key := preparedDisk(t)
+		h.metadata.Tokens = joinedTokens(salt(t))
+		pristine.joined = craft(t, h, area, key)
+	}
+	c := pristine.joined
+	return &crafted{TB: t, json: c.json, image: bytes.Clone(c.image), key: c.key}
+}
+
+var pristine struct {
+	sync.Mutex
+	joined *crafted
 }
 
 // newDisk is a disk that this daemon would format again.
