@@ -66,13 +66,30 @@ func TestAtMostEightAttestAtATime(t *testing.T) {
 func TestSilentOnesGiveUpTheirTurn(t *testing.T) {
 	asked, gone := make(chan struct{}, 100), make(chan struct{}, 100)
 	endpoints := many(t, 4*maxTalking, joinService{rejoin: silent(asked, gone)}.startOn(t, "0.0.0.0:0"))
-	good := service(t, ticket(goodKey, goodSecret))
+	good := late{static{service(t, ticket(goodKey, goodSecret))}, asked}
 	var disk stateDisk
 	start := time.Now()
-	r := offer(t, append(endpoints, good), disk.prove)
+	r := offer(t, endpoints, disk.prove, func(c *Client) { c.sources = append(c.sources, good) })
 	r.mustEnd(t)
 	disk.assertWon(t)
 	assert.Less(t, time.Since(start), production.answer)
+}
+
+// late knows its endpoints once all turns are taken by those that stay silent.
+type late struct {
+	static
+	asked <-chan struct{}
+}
+
+func (l late) JoinEndpoints(ctx context.Context) ([]string, error) {
+	for range maxTalking {
+		select {
+		case <-l.asked:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return l.static.JoinEndpoints(ctx)
 }
 
 // Every kind of dead endpoint, 200 of them before the good one (requirement 9).
@@ -137,7 +154,7 @@ func TestEachSourceFailsAlone(t *testing.T) {
 			t.Run(name+", "+order, func(t *testing.T) {
 				var disk stateDisk
 				start := time.Now()
-				r := offer(t, bad, disk.prove, func(c *Client) { c.sources = sources })
+				r := offer(t, bad, disk.prove, func(c *Client) { c.sources, c.times.pause, c.times.maxPause = sources, time.Hour, time.Hour })
 				r.mustEnd(t)
 				disk.assertWon(t)
 				assert.Less(t, time.Since(start), production.answer)
