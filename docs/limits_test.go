@@ -56,7 +56,7 @@ func TestLimits(t *testing.T) {
 type limit struct{ name, value, why string }
 
 // limitsOf are the numbers among the constants of a file, and the durations in
-// its variable production, with the comments at their lines.
+// its variable production, with the comments at their lines or above them.
 func limitsOf(t *testing.T, path string) (all []limit) {
 	t.Helper()
 	files := token.NewFileSet()
@@ -69,9 +69,9 @@ func limitsOf(t *testing.T, path string) (all []limit) {
 		return text.String()
 	}
 	fields := map[string]string{} // comments of the fields that production sets
-	add := func(name, value ast.Node) {
+	add := func(name, value ast.Node, doc *ast.CommentGroup) {
 		l := limit{source(name), source(value), comments[files.Position(name.Pos()).Line]}
-		l.why = cmp.Or(l.why, fields[l.name])
+		l.why = cmp.Or(l.why, fields[l.name], strings.Join(strings.Fields(doc.Text()), " "))
 		if l.bounds(filepath.Base(path)) {
 			all = append(all, l)
 		}
@@ -90,12 +90,12 @@ func limitsOf(t *testing.T, path string) (all []limit) {
 					return true
 				}
 				if name.Obj.Kind == ast.Con && i < len(n.Values) {
-					add(name, n.Values[i])
+					add(name, n.Values[i], n.Doc)
 				}
 			}
 			return false
 		case *ast.KeyValueExpr:
-			add(n.Key, n.Value)
+			add(n.Key, n.Value, nil)
 			return false
 		}
 		return true

@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	kernel, unreadable := os.ReadFile(kernelLine) // may hold what makes the daemon stricter
 	o, err := parseOptions(args, getenv, string(kernel), stderr)
-	if unreadable != nil {
+	if unreadable != nil && !errors.Is(err, flag.ErrHelp) {
 		err = fmt.Errorf("kernel command line: %w", unreadable)
 	}
 	log := logging.New(stderr, o.verbosity)
