@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -59,7 +60,7 @@ func (s server) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, e
 		return nil, nil, errors.Join(err, raw.Close())
 	}
 	conn := tls.Server(raw, config)
-	info, err := shake(ctx, conn)
+	info, err := shake(ctx, conn, "h2")
 	if errors.Is(err, ErrRefused) {
 		linger(raw)
 	}
@@ -113,7 +114,8 @@ func (c client) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (ne
 	ctx, cancel := context.WithTimeout(ctx, 2*Patience)
 	defer cancel()
 	conn := tls.Client(raw, c.config(ctx))
-	info, err := shake(ctx, conn)
+	// Servers of before ALPN answer nothing to it; what they speak is HTTP/2.
+	info, err := shake(ctx, conn, "h2", "")
 	refusal, _ := errors.AsType[*refused](err)
 	c.refusal.Store(refusal)
 	if err != nil {
@@ -151,12 +153,13 @@ func newConfig() *tls.Config {
 	}
 }
 
-func shake(ctx context.Context, conn *tls.Conn) (credentials.AuthInfo, error) {
+// shake accepts the protocols of the application that it is told.
+func shake(ctx context.Context, conn *tls.Conn, protocols ...string) (credentials.AuthInfo, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("attested TLS: %w", err)
 	}
 	state := conn.ConnectionState()
-	if state.NegotiatedProtocol != "h2" {
+	if !slices.Contains(protocols, state.NegotiatedProtocol) {
 		return nil, errors.New("attested TLS: peer does not speak HTTP/2")
 	}
 	info := credentials.TLSInfo{State: state}

@@ -85,6 +85,26 @@ func TestPublishedClient(t *testing.T) {
 	assert.Equal(t, "h2", info.(credentials.TLSInfo).State.NegotiatedProtocol)
 }
 
+// TestPublishedServer: those of v2.1 take a new TLS configuration for each
+// connection, which says nothing of protocols.
+func TestPublishedServer(t *testing.T) {
+	clientRaw, serverRaw := pair(t)
+	config := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		fresh := newConfig()
+		fresh.NextProtos = nil
+		fresh.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return certify(hello.Context(), Unattested, newNonce())
+		}
+		return fresh, nil
+	}}
+	shaken := make(chan error, 1)
+	go func() { shaken <- tls.Server(serverRaw, config).Handshake() }()
+	_, info, err := ClientCredentials(Unattested, AcceptAnyPeer).ClientHandshake(t.Context(), "", clientRaw)
+	require.NoError(t, err)
+	require.NoError(t, <-shaken)
+	assert.Empty(t, info.(credentials.TLSInfo).State.NegotiatedProtocol)
+}
+
 // TestCertificatesThatTLSDoesNotCarry: A12, rows that the library refuses before
 // we are asked. We refuse them all the same.
 func TestCertificatesThatTLSDoesNotCarry(t *testing.T) {
