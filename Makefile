@@ -47,9 +47,10 @@ test-unit: deps ## run the tests that need no VM, under the race detector
 
 .PHONY: fuzz
 fuzz: deps ## fuzz what is read from disks, peers and command lines; FUZZTIME=1000000x for more
+	@mkdir -p build/fuzz
 	@grep -rno '^func Fuzz[A-Za-z0-9]*' --include='*_test.go' . | sort | while IFS=: read -r file _ func; do \
 	  echo "== $$file $${func#func }"; \
-	  log=build/fuzz/$${func#func }.log; mkdir -p build/fuzz; \
+	  log=build/fuzz/$${func#func }.log; \
 	  go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null >"$$log" 2>&1 || { cat "$$log"; exit 1; }; \
 	  tail -n 3 "$$log"; done
 

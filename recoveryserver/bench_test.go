@@ -1,7 +1,6 @@
 package recoveryserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -229,7 +228,9 @@ func measure(b *testing.B, attack func(faults.Target, []string)) {
 		attack(n.target(b), faults.Sources(250))
 	}
 	enough()
-	most, rss := <-files, peakRSS(b, process.Process.Pid)
+	most := <-files
+	rss, err := faults.PeakMemory(process.Process.Pid)
+	require.NoError(b, err)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(rss, "MiB")
 	b.ReportMetric(float64(most), "descriptors")
@@ -240,19 +241,9 @@ func measure(b *testing.B, attack func(faults.Target, []string)) {
 
 func mostFiles(ctx context.Context, pid int) (most int) {
 	for ctx.Err() == nil {
-		open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-		most = max(most, len(open))
+		open, _ := faults.OpenFiles(pid)
+		most = max(most, open)
 		time.Sleep(5 * time.Millisecond)
 	}
 	return most
-}
-
-func peakRSS(b *testing.B, pid int) float64 {
-	b.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	require.NoError(b, err)
-	_, after, _ := bytes.Cut(raw, []byte("VmHWM:"))
-	kib, err := strconv.Atoi(strings.Fields(string(after))[0])
-	require.NoError(b, err)
-	return float64(kib) / 1024
 }

@@ -16,6 +16,7 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/internal/faults"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/sshproof"
 	"disk-mapper/proto/recoverproto"
@@ -107,7 +108,7 @@ func startNode(t testing.TB, prove keys.Prove, options ...option) *node {
 	core, logs := observer.New(zap.DebugLevel)
 	listener, err := listening.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	before := descriptors() - 1 // without the listener
+	before := openFiles(t, os.Getpid()) - 1 // without the listener
 	server := New(listener.Addr().String(), quoting{}, sshproof.Keys{}, zap.New(core))
 	server.listen = func(context.Context, string, string) (net.Listener, error) { return listener, nil }
 	for _, change := range options {
@@ -148,13 +149,16 @@ func assertNoLeak(t testing.TB, before int) {
 	stacks := make([]byte, 1<<20)
 	assert.Eventually(t, func() bool {
 		all := string(stacks[:runtime.Stack(stacks, true)])
-		return !strings.Contains(all, "google.golang.org/grpc") && !strings.Contains(all, "recoveryserver.(*") && descriptors() <= before
+		open, err := faults.OpenFiles(os.Getpid())
+		return err == nil && open <= before && !strings.Contains(all, "google.golang.org/grpc") && !strings.Contains(all, "recoveryserver.(*")
 	}, 5*time.Second, 5*time.Millisecond, "goroutines or descriptors outlive Offer")
 }
 
-func descriptors() int {
-	open, _ := os.ReadDir("/proc/self/fd")
-	return len(open)
+func openFiles(t testing.TB, pid int) int {
+	t.Helper()
+	open, err := faults.OpenFiles(pid)
+	require.NoError(t, err)
+	return open
 }
 
 // dial connects as an operator does who validates the node's attestation.

@@ -18,6 +18,7 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/internal/faults"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/joinproto"
 
@@ -251,7 +252,7 @@ type run struct {
 // offer ends with the test, and fails it if goroutines are left behind.
 func offer(t *testing.T, endpoints Endpoints, prove keys.Prove, changes ...func(*Client)) *run {
 	t.Helper()
-	before := descriptors()
+	before := openFiles(t, os.Getpid())
 	core, logs := observer.New(zap.DebugLevel)
 	client := New(quoting{}, atls.AcceptAnyPeer, zap.New(core), endpoints)
 	client.times.pause = time.Millisecond
@@ -281,13 +282,16 @@ func assertNoLeak(t *testing.T, before int) {
 				return false
 			}
 		}
-		return descriptors() <= before
+		open, err := faults.OpenFiles(os.Getpid())
+		return err == nil && open <= before
 	}, 5*time.Second, 5*time.Millisecond, "goroutines or descriptors outlive Offer")
 }
 
-func descriptors() int {
-	open, _ := os.ReadDir("/proc/self/fd")
-	return len(open)
+func openFiles(t testing.TB, pid int) int {
+	t.Helper()
+	open, err := faults.OpenFiles(pid)
+	require.NoError(t, err)
+	return open
 }
 
 // mustEnd waits for the end of Offer. It can be called again.

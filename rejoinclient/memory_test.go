@@ -1,7 +1,6 @@
 package rejoinclient
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/qemu"
+	"disk-mapper/internal/faults"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -92,40 +91,18 @@ func BenchmarkMemory(b *testing.B) {
 	for name, abuse := range abuses {
 		b.Run(name, func(b *testing.B) {
 			asked := make(chan struct{})
-			counted := func(answer http.HandlerFunc) http.HandlerFunc {
-				return func(w http.ResponseWriter, r *http.Request) {
-					answer(w, r)
-					select {
-					case asked <- struct{}{}:
-					case <-b.Context().Done():
-					}
-				}
-			}
 			metadata, endpoints := http.NotFound, ""
 			if abuse.metadata != nil {
-				metadata = counted(abuse.metadata)
+				metadata = counted(b, abuse.metadata, asked)
 			}
 			if abuse.ticket != nil {
 				for range 32 {
-					endpoints += "," + hostileJoinService(b, counted(abuse.ticket))
+					endpoints += "," + hostileJoinService(b, counted(b, abuse.ticket, asked))
 				}
 			}
 			service := httptest.NewServer(http.HandlerFunc(metadata))
 			b.Cleanup(service.CloseClientConnections)
-			node := exec.CommandContext(b.Context(), os.Args[0])
-			node.Env = append(os.Environ(), asNode+"="+service.URL+endpoints)
-			node.Stderr = os.Stderr
-			stdin, err := node.StdinPipe()
-			require.NoError(b, err)
-			require.NoError(b, node.Start())
-			files := 0
-			for range 100 * b.N {
-				<-asked
-				files = max(files, openFiles(b, node.Process.Pid))
-			}
-			rss := peakRSS(b, node.Process.Pid)
-			require.NoError(b, stdin.Close())
-			require.NoError(b, node.Wait())
+			rss, files := whileAsked(b, service.URL+endpoints, asked)
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(rss, "MiB")
 			b.ReportMetric(float64(files), "descriptors")
@@ -134,6 +111,37 @@ func BenchmarkMemory(b *testing.B) {
 			}
 		})
 	}
+}
+
+// counted tells of each answer.
+func counted(b *testing.B, answer http.HandlerFunc, asked chan<- struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r)
+		select {
+		case asked <- struct{}{}:
+		case <-b.Context().Done():
+		}
+	}
+}
+
+// whileAsked is what a node has at most until it has asked often enough.
+func whileAsked(b *testing.B, order string, asked <-chan struct{}) (rss float64, files int) {
+	b.Helper()
+	node := exec.CommandContext(b.Context(), os.Args[0])
+	node.Env = append(os.Environ(), asNode+"="+order)
+	node.Stderr = os.Stderr
+	stdin, err := node.StdinPipe()
+	require.NoError(b, err)
+	require.NoError(b, node.Start())
+	for range 100 * b.N {
+		<-asked
+		files = max(files, openFiles(b, node.Process.Pid))
+	}
+	rss, err = faults.PeakMemory(node.Process.Pid)
+	require.NoError(b, err)
+	require.NoError(b, stdin.Close())
+	require.NoError(b, node.Wait())
+	return rss, files
 }
 
 // hostileJoinService answers with what gRPC's own server would not send.
@@ -145,21 +153,4 @@ func hostileJoinService(b *testing.B, ticket http.HandlerFunc) string {
 	server.StartTLS()
 	b.Cleanup(server.CloseClientConnections)
 	return server.Listener.Addr().String()
-}
-
-func openFiles(b *testing.B, pid int) int {
-	b.Helper()
-	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	require.NoError(b, err)
-	return len(open)
-}
-
-func peakRSS(b *testing.B, pid int) float64 {
-	b.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	require.NoError(b, err)
-	_, after, _ := bytes.Cut(raw, []byte("VmHWM:"))
-	kib, err := strconv.Atoi(strings.Fields(string(after))[0])
-	require.NoError(b, err)
-	return float64(kib) / 1024
 }

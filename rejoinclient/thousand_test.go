@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"disk-mapper/attestation/atls"
+	"disk-mapper/internal/faults"
 	"disk-mapper/internal/joinservice"
 	"disk-mapper/internal/keys"
 
@@ -78,7 +79,8 @@ func BenchmarkThousandNodes(b *testing.B) {
 		address, err := bufio.NewReader(stdout).ReadString('\n')
 		require.NoError(b, err)
 		took, attempts := rejoinAll(b, strings.TrimSpace(address))
-		rss := peakRSS(b, process.Process.Pid)
+		rss, err := faults.PeakMemory(process.Process.Pid)
+		require.NoError(b, err)
 		require.NoError(b, stdin.Close())
 		require.NoError(b, process.Wait())
 		cpu := process.ProcessState.UserTime() + process.ProcessState.SystemTime()

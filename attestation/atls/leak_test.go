@@ -7,12 +7,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"disk-mapper/internal/faults"
 )
 
 // TestMain: after all tests, no handshake goes on and no descriptor is open that
 // was not before.
 func TestMain(m *testing.M) {
-	before := descriptors()
+	before, err := faults.OpenFiles(os.Getpid())
+	if err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if left := leaked(before); code == 0 && left != "" {
 		fmt.Fprintln(os.Stderr, "the tests leave behind: "+left)
@@ -30,8 +35,8 @@ func leaked(before int) (left string) {
 				left = stack
 			}
 		}
-		if open := descriptors(); open > before {
-			left = fmt.Sprintf("%d descriptors, %d before", open, before)
+		if open, err := faults.OpenFiles(os.Getpid()); err != nil || open > before {
+			left = fmt.Sprintf("%d descriptors, %d before (%v)", open, before, err)
 		}
 		if left == "" {
 			break
@@ -39,9 +44,4 @@ func leaked(before int) (left string) {
 		time.Sleep(5 * time.Millisecond) // what was told to end, ends
 	}
 	return left
-}
-
-func descriptors() int {
-	open, _ := os.ReadDir("/proc/self/fd")
-	return len(open)
 }

@@ -18,10 +18,15 @@ const (
 	rolePoll    = time.Second
 )
 
+type recoveryServer interface {
+	setup.Source
+	setup.Counter
+}
+
 // controlPlaneOnly keeps workers from opening a port.
 type controlPlaneOnly struct {
 	metadata cloud.Metadata
-	server   setup.Source
+	server   recoveryServer
 	log      *zap.Logger
 }
 
@@ -40,12 +45,7 @@ func (c controlPlaneOnly) Offer(ctx context.Context, disk keys.DiskID, prove key
 }
 
 // Counts are those of the server.
-func (c controlPlaneOnly) Counts() map[string]int {
-	if counter, ok := c.server.(setup.Counter); ok {
-		return counter.Counts()
-	}
-	return nil
-}
+func (c controlPlaneOnly) Counts() map[string]int { return c.server.Counts() }
 
 // role asks until it gets an answer or roleTimeout is over.
 func (c controlPlaneOnly) role(ctx context.Context) (cloud.Role, error) {

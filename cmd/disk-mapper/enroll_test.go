@@ -122,3 +122,15 @@ func TestMountedFrom(t *testing.T) {
 	assert.ErrorContains(t, mountedFrom(t.TempDir(), "/dev/null"), "is not mounted at")
 	assert.ErrorContains(t, mountedFrom(t.TempDir(), "/dev/no-such-device"), "looking at /dev/no-such-device")
 }
+
+// listed is a source that knows these.
+type listed []string
+
+func (l listed) JoinEndpoints(context.Context) ([]string, error) { return l, nil }
+
+func TestEachEndpointIsAskedOnce(t *testing.T) {
+	sources := []rejoinclient.Endpoints{listed{"a", "b"}, noEndpoints{}, listed{"c", "a"}}
+	endpoints, err := registry{sources: sources}.endpoints(t.Context())
+	assert.Equal(t, []string{"a", "b", "c"}, endpoints)
+	assert.Error(t, err, "the source that failed")
+}

@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
@@ -17,8 +15,6 @@ import (
 // joinPolicyFile is part of the image, and so measured with it: no host can take
 // it away or change it unnoticed.
 const joinPolicyFile = "/etc/disk-mapper/joinservice-policy.json"
-
-const maxPolicy = 1 << 20
 
 // joinPolicy says which JoinServices this node believes: with a policy file those
 // that fulfil it, else any.
@@ -41,17 +37,9 @@ func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls
 }
 
 func readJoinPolicy(path string, profile attestation.Profile) (verify.Policy, error) {
-	file, err := os.Open(path)
+	raw, err := verify.ReadPolicyFile(path)
 	if err != nil {
 		return verify.Policy{}, err
-	}
-	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxPolicy+1))
-	if err != nil {
-		return verify.Policy{}, err
-	}
-	if len(raw) > maxPolicy {
-		return verify.Policy{}, fmt.Errorf("%s has more than %d bytes", path, maxPolicy)
 	}
 	policy, err := verify.ParsePolicy(raw)
 	if err != nil {

@@ -103,15 +103,20 @@ func (r registry) ask(ctx context.Context) (ticket, error) {
 	return ticket{}, failed
 }
 
-// endpoints are those of all sources. The error says what is missing.
+// endpoints are those of all sources, each once. The error says what is missing.
 func (r registry) endpoints(ctx context.Context) ([]string, error) {
 	var all []string
 	var failed error
 	for _, source := range r.sources {
 		endpoints, err := source.JoinEndpoints(ctx)
-		all, failed = append(all, endpoints...), errors.Join(failed, err)
+		failed = errors.Join(failed, err)
+		for _, endpoint := range endpoints {
+			if !slices.Contains(all, endpoint) {
+				all = append(all, endpoint)
+			}
+		}
 	}
-	return slices.Compact(all), failed
+	return all, failed
 }
 
 func (r registry) askEndpoint(ctx context.Context, endpoint string, role cloud.Role) (ticket, error) {

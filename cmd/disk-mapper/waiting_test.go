@@ -8,6 +8,7 @@ import (
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
+	"disk-mapper/setup"
 
 	"github.com/stretchr/testify/assert"
 	"go.uber.org/zap"
@@ -26,7 +27,10 @@ func (m metadata) Self(context.Context) (cloud.Instance, error) {
 }
 
 // door is a recovery server that only notes that it was opened.
-type door struct{ opened bool }
+type door struct {
+	setup.Counter
+	opened bool
+}
 
 func (d *door) Offer(context.Context, keys.DiskID, keys.Prove) error { d.opened = true; return nil }
 

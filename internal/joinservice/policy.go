@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"sync"
 
 	"disk-mapper/attestation"
@@ -13,9 +11,6 @@ import (
 
 	"go.uber.org/zap"
 )
-
-// maxPolicy is the greatest size in bytes of a policy file.
-const maxPolicy = 1 << 20
 
 // PolicyFile judges nodes by the policy in a file, as the file is at that
 // moment: it is read anew for each node, so that a change counts at once and
@@ -40,7 +35,7 @@ type fileState struct {
 // OpenPolicyFile reads the file at path and fails if it holds no policy; the
 // format is that of verify.ParsePolicy. Nodes are judged by judge(policy).
 func OpenPolicyFile(path string, judge func(verify.Policy) attestation.Validator, log *zap.Logger) (*PolicyFile, error) {
-	raw, err := readPolicy(path)
+	raw, err := verify.ReadPolicyFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +58,7 @@ func (p *PolicyFile) inForce() attestation.Validator {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	found := fileState{}
-	raw, err := readPolicy(p.path)
+	raw, err := verify.ReadPolicyFile(p.path)
 	if err != nil {
 		found.failure = err.Error()
 	}
@@ -90,20 +85,4 @@ func (p *PolicyFile) reload(raw []byte, err error) {
 
 func (s fileState) equal(other fileState) bool {
 	return s.failure == other.failure && bytes.Equal(s.content, other.content)
-}
-
-func readPolicy(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("attestation policy: %w", err)
-	}
-	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxPolicy+1))
-	if err != nil {
-		return nil, fmt.Errorf("attestation policy: %w", err)
-	}
-	if len(raw) > maxPolicy {
-		return nil, fmt.Errorf("attestation policy %s: more than %d bytes", path, maxPolicy)
-	}
-	return raw, nil
 }
