@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write limits.md anew: make limits")
 
 // limitFiles are where the limits of each part are.
 var limitFiles = []string{
-	"recoveryserver/limits.go", "rejoinclient/limits.go", "internal/cloud/qemu/qemu.go", "internal/joinservice/serve.go",
+	"recoveryserver/limits.go", "rejoinclient/limits.go", "internal/cloud/http.go", "internal/joinservice/serve.go",
 	"attestation/atls/atls.go", "disk/allow_list.go", "disk/snapshot.go", "disk/node_state.go",
 }
 
@@ -109,7 +109,7 @@ func (l limit) bounds(file string) bool {
 	if strings.ContainsAny(l.value, "\"`") {
 		return false
 	}
-	return file == "limits.go" || strings.Contains(l.value, "time.") || strings.HasPrefix(l.name, "max") || strings.HasPrefix(l.name, "min")
+	return file == "limits.go" || strings.Contains(l.value, "time.") || strings.HasPrefix(strings.ToLower(l.name), "max") || strings.HasPrefix(l.name, "min")
 }
 
 func commentsByLine(files *token.FileSet, file *ast.File) map[int]string {

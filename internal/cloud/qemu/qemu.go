@@ -12,20 +12,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"disk-mapper/internal/cloud"
 )
 
 // MetadataURL is where every QEMU node finds its metadata service.
 const MetadataURL = "http://10.42.0.1:8080"
-
-// Limits of one answer. They hold for 1000 nodes with long names.
-const (
-	timeout    = 5 * time.Second
-	maxBody    = 1 << 20
-	maxHeaders = 64 << 10
-)
 
 // Client implements cloud.Metadata.
 type Client struct {
@@ -34,15 +26,7 @@ type Client struct {
 }
 
 // New returns a client of the service at url (scheme and host only).
-func New(url string) *Client {
-	return &Client{url: url, http: &http.Client{
-		Timeout: timeout,
-		// No proxy: the environment of an initrd is the host's to write.
-		Transport: &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeaders},
-		// A redirect is an answer with a wrong status.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
+func New(url string) *Client { return &Client{url: url, http: cloud.NewHTTPClient()} }
 
 // Self is the node that asks, known to the service by its source address.
 func (c *Client) Self(ctx context.Context) (cloud.Instance, error) {
@@ -104,12 +88,9 @@ func (c *Client) get(ctx context.Context, path string, value any) error {
 }
 
 func decode(path string, body io.Reader, value any) error {
-	raw, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+	raw, err := io.ReadAll(body)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
-	}
-	if len(raw) > maxBody {
-		return fmt.Errorf("reading %s: the answer is longer than %d bytes", path, maxBody)
 	}
 	if err := json.Unmarshal(raw, value); err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
