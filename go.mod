@@ -12,6 +12,7 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // operators' configuration files
 	golang.org/x/crypto v0.58.0 // argon2id and XTS of LUKS2 keyslots; SSH keys of operators
 	golang.org/x/net v0.60.0 // connection limits of servers, hostile HTTP/2 in tests
+	golang.org/x/sync v0.24.0 // writers of a wipe, of which the first failure ends all
 	golang.org/x/sys v0.49.0 // mounts, memory files, file system types
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // retry hints of busy servers
 	google.golang.org/grpc v1.85.0 // recovery and join services
@@ -31,7 +32,6 @@ require (
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.41.0 // indirect
-	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc v1.6.2 // indirect

@@ -38,11 +38,10 @@ func newVictim(t *testing.T) victim {
 	v := victim{key: keys.RandomDiskKey(), salt: salt(t)}
 	blank, err := Open(t.Context(), damagedDisk)
 	require.NoError(t, err)
-	v.Device, err = blank.Format(t.Context(), v.key, func(Progress) {})
+	v.Device, err = blank.Format(t.Context(), v.key, FirstRegion, func(Progress) {})
 	require.NoError(t, err)
 	require.NoError(t, v.Unlock(t.Context(), damaged, v.key))
 	v.table = readIntegrityTable(t, damaged+"_dif")
-	command(t, nil, "mkfs.ext4", "-q", "/dev/mapper/"+damaged)
 	dir := t.TempDir()
 	require.NoError(t, unix.Mount("/dev/mapper/"+damaged, dir, "ext4", 0, ""))
 	require.NoError(t, WriteNodeState(dir, RoleWorker, v.salt))

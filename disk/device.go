@@ -34,6 +34,8 @@ const interrupted = "disk-mapper: this disk is being formatted\n"
 // Device is a disk as it was found when it was opened.
 type Device struct {
 	path   string
+	size   int64
+	spare  int64 // of a Joined disk: how much dm-integrity leaves at its end
 	state  State
 	stray  string // of a Blank disk: where something else than zeros was found
 	header header
@@ -85,7 +87,7 @@ func Inspect(ctx context.Context, path string) (Report, error) {
 		return Report{}, err
 	}
 	if d != nil {
-		d.path = path
+		d.path, d.size = path, s.size
 	}
 	return r, nil
 }
@@ -124,9 +126,11 @@ func (s snapshot) luks2(l *ledger) (*Device, error) {
 		d.state = Prepared // and will be formatted, whatever lies behind the header
 		return d, nil
 	}
-	if err := l.checkSuperblock(s); err != nil {
+	b, err := l.checkSuperblock(s)
+	if err != nil {
 		return nil, err
 	}
+	d.spare = s.size - int64(b.end())*512
 	return d, nil
 }
 

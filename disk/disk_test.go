@@ -159,7 +159,7 @@ func TestEnroll(t *testing.T) {
 	assert.NoError(t, joined.Prove(final))
 	assert.ErrorIs(t, joined.Prove(key), keys.ErrWrongKey)
 	assert.Error(t, joined.Enroll(final, key, wantSalt), "joined once")
-	_, err = joined.Format(t.Context(), key, nil)
+	_, err = joined.Format(t.Context(), key, FirstRegion, nil)
 	assert.ErrorContains(t, err, "refusing to format")
 }
 

@@ -296,7 +296,7 @@ func formatOurs(t *testing.T, path string, key keys.DiskKey) {
 	wipeHead(t, path)
 	d, err := Open(t.Context(), path)
 	require.NoError(t, err)
-	_, err = d.Format(t.Context(), key, func(Progress) {})
+	_, err = d.Format(t.Context(), key, FirstRegion, func(Progress) {})
 	require.NoError(t, err)
 }
 
@@ -306,7 +306,6 @@ func enrollOurs(t *testing.T, path string, key keys.DiskKey) {
 	d, err := Open(t.Context(), path)
 	require.NoError(t, err)
 	require.NoError(t, d.Unlock(t.Context(), "used", key))
-	command(t, nil, "mkfs.ext4", "-q", "/dev/mapper/used")
 	require.NoError(t, d.Enroll(key, keys.RandomDiskKey(), salt(t)))
 	require.NoError(t, Close("used"))
 }

@@ -7,24 +7,39 @@ import (
 	"disk-mapper/internal/keys"
 )
 
-// Format makes a new, empty state disk under key and returns it as it was then
-// found. The disk must be Blank or Prepared. Until Format returns, the disk is
-// marked as interrupted and a power cut leads to another format. progress is
-// called often while the disk is wiped.
-func (d *Device) Format(ctx context.Context, key keys.DiskKey, progress func(Progress)) (*Device, error) {
+// Extent is how much of a new disk is wiped before it is used.
+type Extent int
+
+const (
+	// FirstRegion takes seconds, whatever the size of the disk. The file system is
+	// as large as that, and Grow does the rest.
+	FirstRegion Extent = iota
+	// Whole takes as long as it takes to write the disk once.
+	Whole
+)
+
+// Format makes a new state disk under key, with an empty file system, and returns
+// it as it was then found. The disk must be Blank or Prepared. Until Format
+// returns, the disk is marked as interrupted and a power cut leads to another
+// format. progress is called often while the disk is wiped.
+func (d *Device) Format(ctx context.Context, key keys.DiskKey, extent Extent, progress func(Progress)) (*Device, error) {
 	if d.state != Blank && d.state != Prepared {
 		return nil, fmt.Errorf("refusing to format %s: it is %v", d.path, d.state)
 	}
 	if key.Bytes() == nil {
 		return nil, fmt.Errorf("formatting %s: %w: no key", d.path, keys.ErrLength)
 	}
-	if err := d.format(ctx, key, progress); err != nil {
+	if err := d.format(ctx, key, extent, progress); err != nil {
 		return nil, fmt.Errorf("formatting %s: %w", d.path, err)
 	}
 	return Open(ctx, d.path)
 }
 
-func (d *Device) format(ctx context.Context, key keys.DiskKey, progress func(Progress)) error {
+func (d *Device) format(ctx context.Context, key keys.DiskKey, extent Extent, progress func(Progress)) error {
+	mke2fs, err := mke2fs()
+	if err != nil {
+		return err
+	}
 	volumeKey := random(volumeKeySize)
 	defer clear(volumeKey)
 	h, area, err := newHeader(volumeKey, key)
@@ -38,10 +53,54 @@ func (d *Device) format(ctx context.Context, key keys.DiskKey, progress func(Pro
 	if err := onStorage(d.path, markInterrupted); err != nil {
 		return err
 	}
-	if err := formatIntegrity(ctx, d.path, h.id, volumeKey, progress); err != nil {
+	err = formatIntegrity(d.path, journalSize(d.size), h.id, volumeKey, func(mapping string) error {
+		l, err := extent.wipe(ctx, mapping, progress)
+		if err != nil {
+			return err
+		}
+		return l.mkfs(ctx, mke2fs, mapping, extent.fileSystem(l))
+	})
+	if err != nil {
 		return err
 	}
 	return onStorage(d.path, func(s storage) error { return writeImage(s, image) })
+}
+
+// journalSize is dm-integrity's: as the kernel chooses it, up to a size that costs
+// no time. It is written by the format and read by each unlock.
+func journalSize(disk int64) uint64 { return uint64(min(16<<20, disk/128)) }
+
+func (e Extent) fileSystem(l layout) int64 {
+	if e == Whole {
+		return l.final()
+	}
+	return l.initial()
+}
+
+// spans are what is wiped before there is a file system.
+func (e Extent) spans(l layout) []span {
+	size := e.fileSystem(l)
+	return []span{{0, size}, l.end(size)}
+}
+
+// wipe returns the layout of the device that it has measured.
+func (e Extent) wipe(ctx context.Context, mapping string, progress func(Progress)) (layout, error) {
+	w, err := openWiper(mapping)
+	if err != nil {
+		return layout{}, err
+	}
+	defer w.Close()
+	l, p := layout{w.size}, Progress{}
+	for _, s := range e.spans(l) {
+		p.Total += s.size()
+	}
+	for _, s := range e.spans(l) {
+		err := w.wipe(ctx, s, func(n int64) { p.Done += n; progress(p) })
+		if err != nil {
+			return layout{}, err
+		}
+	}
+	return l, w.device.Sync()
 }
 
 // newHeader is the header of a disk that is formatted, and its keyslot area.

@@ -108,6 +108,11 @@ func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) erro
 		if err := c.Load(cryptsetup.LUKS2{}); err != nil {
 			return err
 		}
+		if d.spare >= worthGrowing {
+			if err := takeNewSize(c, volumeKey.Bytes()); err != nil {
+				return err
+			}
+		}
 		return c.ActivateByVolumeKey(name, uncopied(volumeKey.Bytes()), volumeKeySize, mapFlags)
 	})
 	if err != nil {
@@ -132,13 +137,14 @@ func Close(name string) error {
 	return nil
 }
 
-// formatMapping is the private name of the mapping that is wiped.
-const formatMapping = "disk-mapper-format"
+// privateMapping is the name of a mapping that no tool looks at: what was not
+// written before has no tag and cannot be read.
+const privateMapping = "disk-mapper-private"
 
-// formatIntegrity writes the dm-integrity superblock and then zeros, with their
-// tags, over the whole disk. The LUKS2 header that libcryptsetup makes for this
-// stays in memory and is thrown away. It clears volumeKey.
-func formatIntegrity(ctx context.Context, path string, id keys.DiskID, volumeKey []byte, progress func(Progress)) error {
+// formatIntegrity writes the dm-integrity superblock and has fill write to the
+// mapped device. The LUKS2 header that libcryptsetup makes for this stays in
+// memory and is thrown away. It clears volumeKey.
+func formatIntegrity(path string, journal uint64, id keys.DiskID, volumeKey []byte, fill func(mapping string) error) error {
 	f, err := memoryFile(make([]byte, metadataSize))
 	if err != nil {
 		return err
@@ -147,6 +153,7 @@ func formatIntegrity(ctx context.Context, path string, id keys.DiskID, volumeKey
 	return onDisk(f.Name(), path, func(c *cryptsetup.Device) error {
 		err := c.Format(cryptsetup.LUKS2{
 			SectorSize: sectorSize, Integrity: "hmac(sha256)", DataAlignment: metadataSize / 512, DataDevice: path,
+			IntegrityParams: &cryptsetup.IntegrityParams{JournalSize: journal},
 			PBKDFType: &cryptsetup.PbkdfType{
 				Type: "argon2id", Hash: "sha256", Iterations: kdfTime, MaxMemoryKb: kdfMemory, ParallelThreads: kdfCPUs,
 				Flags: cryptsetup.CRYPT_PBKDF_NO_BENCHMARK,
@@ -157,11 +164,11 @@ func formatIntegrity(ctx context.Context, path string, id keys.DiskID, volumeKey
 		if err != nil {
 			return err
 		}
-		err = c.ActivateByVolumeKey(formatMapping, uncopied(volumeKey), volumeKeySize, formatFlags)
-		clear(volumeKey) // the wipe takes long
+		err = c.ActivateByVolumeKey(privateMapping, uncopied(volumeKey), volumeKeySize, formatFlags)
+		clear(volumeKey) // filling takes long
 		if err != nil {
 			return err
 		}
-		return errors.Join(wipe(ctx, "/dev/mapper/"+formatMapping, progress), c.Deactivate(formatMapping))
+		return errors.Join(fill("/dev/mapper/"+privateMapping), c.Deactivate(privateMapping))
 	})
 }

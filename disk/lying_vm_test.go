@@ -200,7 +200,7 @@ func joinLyingDisk(t *testing.T) keys.DiskKey {
 	first, final := keys.RandomDiskKey(), keys.RandomDiskKey()
 	d, err := Open(t.Context(), lyingPath)
 	require.NoError(t, err)
-	d, err = d.Format(t.Context(), first, func(Progress) {})
+	d, err = d.Format(t.Context(), first, FirstRegion, func(Progress) {})
 	require.NoError(t, err)
 	require.NoError(t, d.Enroll(first, final, salt(t)))
 	return final

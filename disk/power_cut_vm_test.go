@@ -69,12 +69,11 @@ func (l life) live(t *testing.T, r logWrites) {
 	blank, err := Open(t.Context(), r.path)
 	require.NoError(t, err)
 	require.Equal(t, Blank, blank.State())
-	prepared, err := blank.Format(t.Context(), l.first, func(Progress) {})
+	prepared, err := blank.Format(t.Context(), l.first, FirstRegion, func(Progress) {})
 	require.NoError(t, err)
 	r.mark(t, "format")
 
 	require.NoError(t, prepared.Unlock(t.Context(), mapping, l.first))
-	command(t, nil, "mkfs.ext4", "-q", "/dev/mapper/"+mapping)
 	mount := t.TempDir()
 	require.NoError(t, unix.Mount("/dev/mapper/"+mapping, mount, "ext4", 0, ""))
 	require.NoError(t, WriteNodeState(mount, RoleWorker, l.salt))

@@ -46,14 +46,14 @@ const fixedPadding = 1 << 3
 // writes on a disk of this size. The superblock lies on the disk, where the
 // kernel reads it again: this keeps mistakes and clumsy hosts out, not a host
 // that changes it in between.
-func (l *ledger) checkSuperblock(s snapshot) error {
+func (l *ledger) checkSuperblock(s snapshot) (superblock, error) {
 	raw := s.head[metadataSize:]
 	var b superblock
 	n, err := binary.Decode(raw, binary.LittleEndian, &b)
 	if err != nil {
-		return fmt.Errorf("decoding the integrity superblock: %w", err) // cannot happen: the size is constant
+		return superblock{}, fmt.Errorf("decoding the integrity superblock: %w", err) // cannot happen: the size is constant
 	}
-	return l.require("integrity superblock", append(b.rules(uint64(s.size)/512),
+	return b, l.require("integrity superblock", append(b.rules(uint64(s.size)/512),
 		holds("rest", isZero(raw[n:]), "data", "zeros", Tampered))...)
 }
 

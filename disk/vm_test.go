@@ -87,7 +87,7 @@ func TestGuestLife(t *testing.T) {
 
 	first, final, salt := keys.RandomDiskKey(), keys.RandomDiskKey(), salt(t)
 	var last Progress
-	prepared, err := blank.Format(t.Context(), first, func(p Progress) {
+	prepared, err := blank.Format(t.Context(), first, FirstRegion, func(p Progress) {
 		assert.Greater(t, p.Done, last.Done)
 		last = p
 	})
@@ -107,7 +107,6 @@ func TestGuestLife(t *testing.T) {
 	require.NoError(t, mapped.Close())
 	assert.Equal(t, last.Total, n)
 
-	command(t, nil, "mkfs.ext4", "-q", "/dev/mapper/"+mapping)
 	mount := t.TempDir()
 	require.NoError(t, unix.Mount("/dev/mapper/"+mapping, mount, "ext4", 0, ""))
 	require.NoError(t, WriteNodeState(mount, RoleControlPlane, salt))

@@ -5,45 +5,95 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
-// wipeBlock is the size of one write. Measured in a VM, larger blocks gain
-// nothing and smaller ones lose half the speed.
-const wipeBlock = 1 << 20
+// How zeros are written: so many blocks of this size at a time. Measured (make
+// bench): one writer has half the speed, smaller blocks lose up to a third, larger
+// ones gain nothing. BLKZEROOUT is as fast as one writer, however many there are,
+// because the kernel runs one at a time.
+const (
+	wipeBlock   = 1 << 20
+	wipeWriters = 4
+)
 
-// Progress is how far a wipe has come, in bytes.
+// Progress is how far a wipe or a growth has come, in bytes.
 type Progress struct{ Done, Total int64 }
 
-// wipe writes zeros over the whole of the mapped device, past the page cache, so
-// that every sector gets its integrity tag. progress is called after each block.
-func wipe(ctx context.Context, path string, progress func(Progress)) error {
+// span is a part of a device, in bytes.
+type span struct{ from, to int64 }
+
+func (s span) size() int64 { return s.to - s.from }
+
+// wiper writes zeros to a mapped device, past the page cache, so that every
+// sector that it has written has its integrity tag.
+type wiper struct {
+	device *os.File
+	size   int64
+	zeros  []byte
+}
+
+func openWiper(path string) (*wiper, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return fmt.Errorf("measuring %s: %w", path, err)
+		_ = f.Close()
+		return nil, fmt.Errorf("measuring %s: %w", path, err)
 	}
 	// Memory from the kernel is aligned as direct I/O needs it.
 	zeros, err := unix.Mmap(-1, 0, wipeBlock, unix.PROT_READ, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
-		return err
+		_ = f.Close()
+		return nil, err
 	}
-	defer func() { _ = unix.Munmap(zeros) }()
-	for done := int64(0); done < size; {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		n, err := f.WriteAt(zeros[:min(wipeBlock, size-done)], done)
-		if err != nil {
-			return fmt.Errorf("wiping %s at byte %d: %w", path, done, err)
-		}
-		done += int64(n)
-		progress(Progress{Done: done, Total: size})
+	return &wiper{f, size, zeros}, nil
+}
+
+func (w *wiper) Close() error {
+	_ = unix.Munmap(w.zeros)
+	return w.device.Close()
+}
+
+// wipe returns when zeros are written to all of s; a Sync makes them safe. wrote is
+// called after each block, with its size and by one goroutine at a time.
+func (w *wiper) wipe(ctx context.Context, s span, wrote func(n int64)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	var turn sync.Mutex
+	next.Store(s.from)
+	for range wipeWriters {
+		group.Go(func() error {
+			for {
+				to := next.Add(wipeBlock)
+				block := span{to - wipeBlock, min(to, s.to)}
+				if block.from >= s.to {
+					return nil
+				}
+				if err := w.write(ctx, block); err != nil {
+					return err
+				}
+				turn.Lock()
+				wrote(block.size())
+				turn.Unlock()
+			}
+		})
 	}
-	return f.Sync()
+	return group.Wait()
+}
+
+func (w *wiper) write(ctx context.Context, block span) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if _, err := w.device.WriteAt(w.zeros[:block.size()], block.from); err != nil {
+		return fmt.Errorf("wiping at byte %d: %w", block.from, err)
+	}
+	return nil
 }

@@ -20,19 +20,39 @@ func (b Boot) logWipe(start time.Time) func(done, total int64) {
 			return
 		}
 		next = now.Add(progressInterval)
-		percent, rate, remaining := wipeRate(done, total, now.Sub(start))
-		b.Log.Info("Wiping disk",
-			zap.Int64("progressPercent", percent), zap.Float64("rateMiBPerSecond", rate), zap.Duration("remaining", remaining))
-		b.Status(fmt.Sprintf("Wiping state disk: %d%%, %v remaining", percent, remaining))
+		p := NewPace(0, done, total, now.Sub(start))
+		b.Log.Info("Wiping disk", p.Fields()...)
+		b.Status("Wiping state disk: " + p.String())
 	}
 }
 
-// wipeRate is in MiB per second, rounded to one digit; remaining to seconds.
-func wipeRate(done, total int64, elapsed time.Duration) (percent int64, rate float64, remaining time.Duration) {
-	if done <= 0 || total <= 0 || elapsed <= 0 {
-		return 0, 0, 0
-	}
-	perSecond := float64(done) / elapsed.Seconds()
-	remaining = time.Duration(float64(total-done) / perSecond * float64(time.Second)).Round(time.Second)
-	return done * 100 / total, float64(int64(perSecond/(1<<20)*10)) / 10, remaining
+// Pace is how fast a wipe goes, for whoever waits for it.
+type Pace struct {
+	Percent   int64         // done
+	Rate      float64       // MiB per second, to one digit
+	Remaining time.Duration // to a second; 0 while unknown
 }
+
+// NewPace is the pace of what began at one number of bytes and has come to another.
+func NewPace(from, done, total int64, elapsed time.Duration) Pace {
+	if total <= 0 {
+		return Pace{}
+	}
+	p := Pace{Percent: done * 100 / total}
+	if done <= from || elapsed <= 0 {
+		return p
+	}
+	perSecond := float64(done-from) / elapsed.Seconds()
+	p.Rate = float64(int64(perSecond/(1<<20)*10)) / 10
+	p.Remaining = time.Duration(float64(total-done) / perSecond * float64(time.Second)).Round(time.Second)
+	return p
+}
+
+// Fields are those of a log line.
+func (p Pace) Fields() []zap.Field {
+	return []zap.Field{
+		zap.Int64("progressPercent", p.Percent), zap.Float64("rateMiBPerSecond", p.Rate), zap.Duration("remaining", p.Remaining),
+	}
+}
+
+func (p Pace) String() string { return fmt.Sprintf("%d%%, %v remaining", p.Percent, p.Remaining) }

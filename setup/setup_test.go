@@ -416,13 +416,12 @@ func TestWaitSaysSoAgain(t *testing.T) {
 	})
 }
 
-func TestWipeRate(t *testing.T) {
-	percent, rate, remaining := wipeRate(256<<20, 1<<30, 4*time.Second)
-	assert.EqualValues(t, 25, percent)
-	assert.EqualValues(t, 64, rate)
-	assert.Equal(t, 12*time.Second, remaining)
-	percent, rate, remaining = wipeRate(0, 0, 0)
-	assert.Zero(t, percent+int64(rate)+int64(remaining))
+func TestPace(t *testing.T) {
+	assert.Equal(t, Pace{25, 64, 12 * time.Second}, NewPace(0, 256<<20, 1<<30, 4*time.Second))
+	assert.Equal(t, Pace{50, 64, 8 * time.Second}, NewPace(256<<20, 512<<20, 1<<30, 4*time.Second), "what was there before took no time")
+	assert.Equal(t, Pace{Percent: 25}, NewPace(256<<20, 256<<20, 1<<30, 0), "nothing done yet")
+	assert.Equal(t, Pace{}, NewPace(0, 0, 0, 0))
+	assert.Equal(t, "50%, 8s remaining", Pace{50, 64, 8 * time.Second}.String())
 }
 
 // TestTheLastSourceWins: a source whose key has won, and which is gone before the

@@ -62,15 +62,17 @@ func TestUnlockedMemoryIsSaid(t *testing.T) {
 	assert.Contains(t, console.String(), "context canceled")
 }
 
-const unitFile = "../../image/mkosi/mkosi.extra/usr/lib/systemd/system/disk-mapper.service"
+const unitDir = "../../image/mkosi/mkosi.extra/usr/lib/systemd/system/"
 
-// TestUnitExposure has systemd rate the unit: 3.0 of 10 at most.
+// TestUnitExposure has systemd rate the units: 3.0 of 10 at most.
 func TestUnitExposure(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not installed")
 	}
-	out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager", "--threshold=30", unitFile).CombinedOutput()
-	assert.NoError(t, err, string(out))
-	assert.Contains(t, string(out), "Overall exposure level for disk-mapper.service")
+	for _, unit := range []string{"disk-mapper.service", "disk-mapper-grow.service"} {
+		out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager", "--threshold=30", unitDir+unit).CombinedOutput()
+		assert.NoError(t, err, string(out))
+		assert.Contains(t, string(out), "Overall exposure level for "+unit)
+	}
 }

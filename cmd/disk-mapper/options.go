@@ -26,6 +26,8 @@ type options struct {
 	enroll    bool
 	// requireBlank forbids to format a disk that is not all zeros.
 	requireBlank bool
+	// extent is how much of a new disk is wiped before it is used.
+	extent disk.Extent
 	// operators are who may recover this node; if there are none, anybody with the key.
 	operators sshproof.Keys
 	// joinServices are those on the kernel command line, if there are any.
@@ -39,6 +41,10 @@ const usage = `disk-mapper brings up the encrypted state disk of a confidential 
   disk-mapper enroll [flags]    run once per life of a node, after the disk was formatted
                                 and mounted at /run/state: fetch a join ticket, measure
                                 the cluster ID, make the disk belong to the cluster
+  disk-mapper grow [-v N]       run in the booted system, as a unit: wipe the rest of a new disk
+                                behind its file system, mounted at /run/state, and grow the
+                                file system over it; ends when it fills the disk
+  disk-mapper status [-json]    say how far that is
   disk-mapper inspect DISK      say what a disk, or a file with its contents, is to the daemon,
                                 and why; never writes (see disk-mapper inspect -help)
 
@@ -46,8 +52,9 @@ What a flag does not say, the kernel command line does: constel.csp=,
 constel.attestation-variant=, constel.compat=. The environment variable
 CONSTEL_ATTESTATION_VARIANT stands between the two.
 
-constel.state-disk=require-blank on the kernel command line: a disk without any known
-signature is formatted only if it is all zeros.
+constel.state-disk=WORD[,WORD] on the kernel command line: with require-blank, a disk without
+any known signature is formatted only if it is all zeros; with full-wipe, a new disk is wiped
+to its end before it is used, which takes as long as writing it once.
 
 constel.recovery-authorized-key=ssh-ed25519:BASE64 on the kernel command line: only who
 proves this SSH key may recover the node. Several are separated by commas, or each has a
@@ -78,7 +85,7 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 		return options{}, err
 	}
 	if f.NArg() > 0 {
-		return options{}, fmt.Errorf("unexpected argument %q: want flags, or enroll or inspect as the first word", f.Arg(0))
+		return options{}, fmt.Errorf("unexpected argument %q: want flags, or enroll, grow, status or inspect as the first word", f.Arg(0))
 	}
 	on := kernelArguments(kernel)
 	var platformErr, variantErr, profileErr error
@@ -110,10 +117,19 @@ func (o *options) setOperators(kernel string) (err error) {
 
 // setStateDisk reads constel.state-disk=. A word that is misspelt must not make
 // the daemon less careful than it was meant to be.
-func (o *options) setStateDisk(word string) error {
-	o.requireBlank = word == "require-blank"
-	if word != "" && !o.requireBlank {
-		return fmt.Errorf("unknown constel.state-disk=%q on the kernel command line, want require-blank, or nothing", word)
+func (o *options) setStateDisk(words string) error {
+	if words == "" {
+		return nil
+	}
+	for word := range strings.SplitSeq(words, ",") {
+		switch word {
+		case "require-blank":
+			o.requireBlank = true
+		case "full-wipe":
+			o.extent = disk.Whole
+		default:
+			return fmt.Errorf("unknown constel.state-disk=%q on the kernel command line, want require-blank, full-wipe, or both with a comma", word)
+		}
 	}
 	return nil
 }

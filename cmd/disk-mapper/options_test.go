@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"disk-mapper/attestation"
+	"disk-mapper/disk"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -54,7 +55,24 @@ func TestParseOptions(t *testing.T) {
 		},
 		"only blank disks": {
 			args: []string{"-csp=qemu"}, kernel: "constel.state-disk=require-blank",
-			want: func(t *testing.T, o options) { assert.True(t, o.requireBlank) },
+			want: func(t *testing.T, o options) {
+				assert.True(t, o.requireBlank)
+				assert.Equal(t, disk.FirstRegion, o.extent)
+			},
+		},
+		"full wipe": {
+			args: []string{"-csp=qemu"}, kernel: "constel.state-disk=full-wipe",
+			want: func(t *testing.T, o options) {
+				assert.False(t, o.requireBlank)
+				assert.Equal(t, disk.Whole, o.extent)
+			},
+		},
+		"both": {
+			args: []string{"-csp=qemu"}, kernel: "constel.state-disk=full-wipe,require-blank",
+			want: func(t *testing.T, o options) {
+				assert.True(t, o.requireBlank)
+				assert.Equal(t, disk.Whole, o.extent)
+			},
 		},
 		"operators, in one word and in two": {
 			args: []string{"-csp=qemu"}, kernel: "constel.recovery-authorized-key=" + ed25519Key + "," + ed25519Key + " x constel.recovery-authorized-key=" + ed25519Key,
@@ -76,6 +94,7 @@ func TestParseOptions(t *testing.T) {
 		},
 		"bad JoinService":    {args: []string{"-csp=qemu"}, kernel: "constel.join-endpoints=10.0.0.1,10.0.0.2:x", wantErr: `constel.join-endpoints= on the kernel command line, want HOST[:PORT],...: "10.0.0.2:x"`},
 		"unknown state-disk": {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=blank", wantErr: `unknown constel.state-disk="blank"`},
+		"one of two unknown": {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=full-wipe,requireblank", wantErr: `unknown constel.state-disk="requireblank"`},
 		"unknown csp":        {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
 		"no csp":             {wantErr: `unknown cloud platform "", want one of: qemu`},
 		"unknown variant":    {args: []string{"-csp=qemu"}, env: map[string]string{"CONSTEL_ATTESTATION_VARIANT": "dummy"}, wantErr: `unknown attestation variant "dummy", want one of: qemu-vtpm`},
@@ -121,7 +140,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var out bytes.Buffer
 	_, err := parseOptions([]string{"--help"}, env(nil), "", &out)
 	require.ErrorIs(t, err, flag.ErrHelp)
-	for _, word := range []string{"-csp", "-v", "-compat", "enroll", "inspect", "constel.state-disk=require-blank", "constel.csp=", authorizedKey + "=", "CONSTEL_ATTESTATION_VARIANT", "qemu", "2.24"} {
+	for _, word := range []string{"-csp", "-v", "-compat", "enroll", "grow", "status", "inspect", "constel.state-disk=", "require-blank", "full-wipe", "constel.csp=", authorizedKey + "=", "CONSTEL_ATTESTATION_VARIANT", "qemu", "2.24"} {
 		assert.Contains(t, out.String(), word)
 	}
 }

@@ -31,8 +31,15 @@ const (
 // run does what args ask for and returns the exit status: 0 done, 1 failed, or
 // one of inspect. Its log goes to stderr, with one error if it fails.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == "inspect" {
-		return inspect(ctx, args[1:], stdout, stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "inspect":
+			return inspect(ctx, args[1:], stdout, stderr)
+		case "grow":
+			return grow(ctx, args[1:], notifier(getenv("NOTIFY_SOCKET")), stderr)
+		case "status":
+			return status(args[1:], stdout, stderr)
+		}
 	}
 	kernel, unreadable := os.ReadFile(kernelLine) // may hold what makes the daemon stricter
 	o, err := parseOptions(args, getenv, string(kernel), stderr)
@@ -53,15 +60,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err := keys.Locked(); err != nil { // no reason to leave the node without its disk
 		log.Warn("Keys are not in locked memory", zap.Error(err))
 	}
-	status := notifier(getenv("NOTIFY_SOCKET"))
+	notify := notifier(getenv("NOTIFY_SOCKET"))
 	if o.enroll {
-		if err := enroll(ctx, o, status, log); err != nil {
+		if err := enroll(ctx, o, notify, log); err != nil {
 			log.Error("Failed to join the cluster", zap.Error(err))
 			return 1
 		}
 		return 0
 	}
-	if err := boot(ctx, o, status, log); err != nil {
+	if err := boot(ctx, o, notify, log); err != nil {
 		log.Error("Failed to prepare the state disk", zap.Error(err))
 		return 1
 	}
@@ -77,6 +84,7 @@ func boot(ctx context.Context, o options, status func(string), log *zap.Logger) 
 	if err := o.admit(d.Device); err != nil {
 		return err
 	}
+	d.extent = o.extent
 	b := setup.Boot{Disk: d, Handover: setup.Handover{Root: "/"}, Status: status, Log: log}
 	if d.Joined() { // only then does anybody attest or listen
 		tpm, err := vtpm.Open()

@@ -29,6 +29,7 @@ const (
 // stateDisk is the disk as setup wants it: mapped by one name.
 type stateDisk struct {
 	*disk.Device
+	extent disk.Extent // to wipe, if it is formatted
 }
 
 func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
@@ -39,7 +40,7 @@ func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stateDisk{device}, nil
+	return &stateDisk{Device: device}, nil
 }
 
 // openUnusedDisk is openStateDisk for a boot. It fails if the disk is in use: then
@@ -90,7 +91,7 @@ func blockDevices() string {
 func (d *stateDisk) Joined() bool { return d.State() == disk.Joined }
 
 func (d *stateDisk) Format(ctx context.Context, key keys.DiskKey, progress func(done, total int64)) error {
-	formatted, err := d.Device.Format(ctx, key, func(p disk.Progress) { progress(p.Done, p.Total) })
+	formatted, err := d.Device.Format(ctx, key, d.extent, func(p disk.Progress) { progress(p.Done, p.Total) })
 	if err == nil {
 		d.Device = formatted
 	}

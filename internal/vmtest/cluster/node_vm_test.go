@@ -178,6 +178,7 @@ func TestOldDisk(t *testing.T) {
 	assert.Contains(t, console(vm), "node: PCR 15 "+vectorPCR)
 	assert.Contains(t, console(vm), "node: PCR 12 "+zeroPCR)
 	assert.NotContains(t, console(vm), "Preparing new state disk")
+	assert.NotContains(t, console(vm), "Growing the state disk", "it has its full size")
 	assert.Equal(t, goldenConsole, contract(t, vm))
 }
 

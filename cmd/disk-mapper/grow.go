@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"time"
+
+	"disk-mapper/disk"
+	"disk-mapper/internal/logging"
+	"disk-mapper/setup"
+
+	"go.uber.org/zap"
+)
+
+const growUsage = `disk-mapper grow wipes the rest of a new state disk behind its file system, which is mounted
+at /run/state, and grows the file system over it, step by step, until it fills the disk. It
+yields to others who use the disk. On a disk that is complete it ends at once.
+
+  disk-mapper grow [-v N]
+
+Exit status: 0 complete, or ended by SIGTERM: the next run goes on; 1 failed, 2 usage.
+
+Flags:
+`
+
+// growInterval is how often a growth is logged; the status tells more often.
+const growInterval = 30 * time.Second
+
+// grow runs in the booted system until the file system fills the state disk. To be
+// ended before that is no failure: the next run goes on.
+func grow(ctx context.Context, args []string, notify func(string), stderr io.Writer) int {
+	f := flag.NewFlagSet("disk-mapper grow", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.Usage = func() { _, _ = io.WriteString(stderr, growUsage); f.PrintDefaults() }
+	verbosity := f.Int("v", 0, "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return exitUsage
+	case f.NArg() > 0:
+		f.Usage()
+		return exitUsage
+	}
+	log := logging.New(stderr, *verbosity).Named("grow")
+	defer func() { _ = log.Sync() }() // the console cannot be synced
+	if err := growDisk(ctx, notify, log); err != nil {
+		log.Error("Failed to grow the state disk", zap.Error(err))
+		return exitFailed
+	}
+	return 0
+}
+
+func growDisk(ctx context.Context, notify func(string), log *zap.Logger) error {
+	begin, err := disk.Growth(mappingPath)
+	if err != nil {
+		return err
+	}
+	if begin.Done == begin.Total {
+		log.Debug("The state disk has its full size")
+		return nil
+	}
+	if err := mountedFrom(stateMount, mappingPath); err != nil {
+		return err
+	}
+	record, err := startPaceRecord(paceFile)
+	if err != nil {
+		return err
+	}
+	defer record.end()
+	g := growth{begin: begin, start: time.Now(), notify: notify, record: record, log: log}
+	switch err := disk.Grow(ctx, mappingPath, stateMount, g.report); {
+	case err == nil:
+		log.Info("Grew the state disk to its full size", zap.Duration("duration", time.Since(g.start)))
+	case ctx.Err() != nil:
+		log.Info("Growing the state disk was interrupted, the next boot goes on", g.pace.Fields()...)
+	default:
+		return err
+	}
+	return nil
+}
+
+// growth tells everybody how far it is.
+type growth struct {
+	begin  disk.Progress
+	start  time.Time
+	notify func(string)
+	record *paceRecord
+	log    *zap.Logger
+
+	pace setup.Pace
+	next time.Time // for the log
+}
+
+func (g *growth) report(p disk.Progress) {
+	now := time.Now()
+	g.pace = setup.NewPace(g.begin.Done, p.Done, p.Total, now.Sub(g.start))
+	g.notify("Growing the state disk: " + g.pace.String())
+	if err := g.record.write(g.pace); err != nil {
+		g.log.Warn("Failed to leave the progress for disk-mapper status", zap.Error(err))
+	}
+	if now.Before(g.next) {
+		return
+	}
+	g.next = now.Add(growInterval)
+	g.log.Info("Growing the state disk", append(g.pace.Fields(), zap.Int64("fileSystemBytes", p.Done), zap.Int64("finalBytes", p.Total))...)
+}

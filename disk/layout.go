@@ -1,0 +1,80 @@
+package disk
+
+// A new disk is wiped, and has a file system, in its first region only. The file
+// system grows behind the wipe until it fills the disk (Grow). All sizes are in
+// bytes of the mapped device.
+const (
+	blockSize  = sectorSize
+	blockGroup = 128 << 20 // of ext4, with blocks of 4096 bytes
+
+	// firstRegion is whole block groups, so that the numbers that mke2fs derives from
+	// them are those of a large file system. It has room for the largest journal.
+	firstRegion = 2 * blockGroup
+	// worthGrowing is the least that the file system grows by, and can end with in
+	// its last block group. What is less is left alone.
+	worthGrowing = 16 << 20
+	maxGrowth    = 2 << 30
+	// endRegion is wiped with the first region: tools that look for signatures read
+	// up to some MiB before the end of a device, and what the file system leaves
+	// there is wiped without being asked for.
+	endRegion = worthGrowing
+
+	inodeRatio = 16384
+	// maxReserve is what the largest table of growing file systems reaches to.
+	maxReserve = 8 << 40
+)
+
+// layout is where things lie on a mapped device of a size.
+type layout struct{ size int64 }
+
+// initial is how large the file system of a new disk is.
+func (l layout) initial() int64 {
+	if l.size < firstRegion+4*worthGrowing {
+		return l.final()
+	}
+	return firstRegion
+}
+
+// final is how large the file system becomes. A last block group that is little
+// more than its own tables is left away.
+func (l layout) final() int64 {
+	if rest := l.size % blockGroup; l.size > blockGroup && rest < worthGrowing {
+		return l.size - rest
+	}
+	return l.size - l.size%blockSize
+}
+
+// complete reports whether a file system of this size has nothing left to grow by.
+func (l layout) complete(fileSystem int64) bool { return l.size-fileSystem < worthGrowing }
+
+// next is how large a file system of this size is to be after one step: a 256th
+// of the disk, so that little is done again after a power cut.
+func (l layout) next(fileSystem int64) int64 {
+	step := max(worthGrowing, min(maxGrowth, l.size/256))
+	next := (fileSystem + step) / worthGrowing * worthGrowing
+	if l.final()-next < step {
+		return l.final()
+	}
+	return next
+}
+
+// end is the end region of the device, without what the file system has of it.
+func (l layout) end(fileSystem int64) span { return span{max(fileSystem, l.size-endRegion), l.size} }
+
+// journal is the size of the file system's journal: for the final size, as
+// mke2fs has it, but no larger than the first region allows.
+func (l layout) journal() int64 {
+	switch {
+	case l.size < 128<<20:
+		return 4 << 20
+	case l.size < 1<<30:
+		return 16 << 20
+	case l.size < 2<<30:
+		return 32 << 20
+	}
+	return 64 << 20
+}
+
+// reserve is up to which size the file system's tables can grow in place: 16 times
+// the disk, should it be enlarged. Beyond, the kernel lays tables out differently.
+func (l layout) reserve() int64 { return min(maxReserve, 16*l.size) }

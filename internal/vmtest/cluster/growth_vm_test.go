@@ -1,0 +1,79 @@
+//go:build vm
+
+package cluster
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"disk-mapper/attestation"
+	"disk-mapper/internal/vmtest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// watch keeps the node up until its disk has grown, and asks how far it is.
+const watch = `[Service]
+ExecStartPost=-/usr/bin/disk-mapper status
+ExecStartPost=/bin/sh -c 'until disk-mapper status -json | grep complete; do systemctl --property=StatusText show disk-mapper-grow; sleep 1; done'
+ExecStartPost=/bin/sh -c 'while systemctl is-active --quiet disk-mapper-grow; do sleep 0.2; done; systemctl --property=Result --property=ExecMainStatus show disk-mapper-grow'
+`
+
+// TestGrowthAcrossBoots is a node with a disk that is larger than what its first
+// boot wipes: the unit of the booted system grows it, goes on after a restart and
+// ends. Then the disk is enlarged, and it grows on; all without a sector that
+// cannot be read.
+func TestGrowthAcrossBoots(t *testing.T) {
+	n := newNode(t, attestation.Profile224)
+	require.NoError(t, vmtest.NewDisk(n.disk, 1<<30))
+	require.NoError(t, n.StartMetadata(t.Context()))
+	require.NoError(t, n.StartJoinService(t.Context()))
+	vm := n.bootQuickly(t)
+	waitEnd(t, vm, vmtest.PowerOff)
+	assert.NotContains(t, console(vm), "INTEGRITY AEAD ERROR")
+	const growing, interrupted = `"msg":"Growing the state disk"`, "Growing the state disk was interrupted, the next boot goes on"
+	first := lastGrowth(t, vm, growing)
+	assert.EqualValues(t, 256<<20, first["fileSystemBytes"])
+	left := lastGrowth(t, vm, interrupted)
+
+	vm = n.watched(t)
+	assert.Equal(t, left["progressPercent"], lastGrowth(t, vm, growing)["progressPercent"])
+	for _, line := range []string{
+		"the file system grows", "StatusText=Growing the state disk: ", `"state": "complete"`, `"msg":"Grew the state disk to its full size"`,
+		"Result=success\nExecMainStatus=0\n",
+	} {
+		assert.Contains(t, console(vm), line)
+	}
+
+	require.NoError(t, os.Truncate(n.disk, 1200<<20))
+	vm = n.watched(t)
+	grown := lastGrowth(t, vm, growing)
+	assert.Greater(t, grown["fileSystemBytes"], float64(980<<20))
+	assert.Greater(t, grown["finalBytes"], float64(1100<<20))
+	assert.Contains(t, console(vm), `"msg":"Grew the state disk to its full size"`)
+}
+
+func (n node) watched(t *testing.T) *vmtest.VM {
+	t.Helper()
+	vm := n.bootQuickly(t, vmtest.File{Path: "/usr/lib/systemd/system/node.service.d/watch.conf", Content: []byte(watch)})
+	waitEnd(t, vm, vmtest.PowerOff)
+	assert.NotContains(t, console(vm), "INTEGRITY AEAD ERROR")
+	assert.NotContains(t, console(vm), "I/O error")
+	return vm
+}
+
+// lastGrowth is the last line of the unit with this text.
+func lastGrowth(t *testing.T, vm *vmtest.VM, text string) (fields map[string]any) {
+	t.Helper()
+	for _, line := range vm.Lines() {
+		if at := strings.IndexByte(line.Text, '{'); at >= 0 && strings.Contains(line.Text, text) {
+			fields = nil
+			require.NoError(t, json.Unmarshal([]byte(line.Text[at:]), &fields))
+		}
+	}
+	require.NotNil(t, fields, "%s is not on the console", text)
+	return fields
+}
