@@ -88,8 +88,10 @@ proto: deps ## generate Go code from the .proto files
 	  --go_out=$(PROTO_OUT) --go_opt=module=disk-mapper --go-grpc_out=$(PROTO_OUT) --go-grpc_opt=module=disk-mapper $(PROTOS)
 
 .PHONY: bench
-bench: deps ## measure; the tables compare inside one run
+bench: build image ## measure; the tables compare inside one run
 	go test -run '^$$' -bench . -benchtime 2s ./...
+	@mkdir -p build/test && go test -c -tags vm -o build/test/ ./disk
+	@cd disk && BENCH=1 $(CURDIR)/image/isolated.sh $(CURDIR)/build/test/disk.test -test.run '^TestBenchNewDisks$$' -test.timeout 45m
 
 .PHONY: headers
 headers: image ## make the real headers and superblocks in disk/testdata again; FIXTURES_TOOLS adds cryptsetups
