@@ -44,7 +44,7 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 	}
 	defer tpm.Close()
 	log = log.Named("enroll")
-	metadata := o.platform.metadata()
+	metadata := o.metadata()
 	joinServices, err := joinPolicy(joinPolicyFile, o.profile, log)
 	if err != nil {
 		return err

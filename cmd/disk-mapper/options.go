@@ -147,6 +147,9 @@ func (o *options) setJoinServices(words string) error {
 	return nil
 }
 
+// metadata asks the platform, as clusters of the profile are marked there.
+func (o options) metadata() cloud.Metadata { return o.platform.metadata(releases[o.profile.Name]) }
+
 // endpoints are all ways to find a JoinService, the most trusted first.
 func (o options) endpoints(metadata cloud.Metadata) []rejoinclient.Endpoints {
 	return append(slices.Clone(o.joinServices), cloud.LoadBalancer(metadata), cloud.ControlPlanes(metadata))

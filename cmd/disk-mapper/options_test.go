@@ -153,12 +153,3 @@ func TestRunFailsOnAnUnknownPlatform(t *testing.T) {
 	assert.Equal(t, 0, run(t.Context(), []string{"-help"}, env(nil), &stdout, &out))
 	assert.Empty(t, stdout.String())
 }
-
-func TestEveryPlatformHasADiskForEachProfile(t *testing.T) {
-	for _, p := range platforms {
-		for _, profile := range []attestation.Profile{attestation.Profile224, attestation.Profile21} {
-			assert.NotEmpty(t, p.stateDisk[profile.Name], "%s %s", p.name, profile.Name)
-		}
-		assert.NotNil(t, p.variant.OID())
-	}
-}

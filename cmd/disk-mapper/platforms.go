@@ -14,9 +14,14 @@ type platform struct {
 	name      string
 	variant   attestation.Variant // unless one is chosen
 	stateDisk map[string]string   // by profile
-	metadata  func() cloud.Metadata
+	metadata  newMetadata         // nil if this build leaves the platform out
 }
 
+// newMetadata says how a platform is asked; it asks nobody yet.
+type newMetadata func(cloud.Release) cloud.Metadata
+
+// Platforms with an SDK have a file each, platform_NAME.go, that the build tag
+// no_NAME replaces with platform_no_NAME.go.
 var platforms = []platform{
 	{
 		name:    "qemu",
@@ -25,14 +30,32 @@ var platforms = []platform{
 			attestation.Profile224.Name: "/dev/vdb",
 			attestation.Profile21.Name:  "/dev/vda",
 		},
-		metadata: func() cloud.Metadata { return qemu.New(qemu.MetadataURL) },
+		metadata: func(cloud.Release) cloud.Metadata { return qemu.New(qemu.MetadataURL) },
+	},
+	{
+		name:    "azure",
+		variant: "azure-sev-snp",
+		stateDisk: map[string]string{
+			attestation.Profile224.Name: "/dev/disk/azure/scsi1/lun0",
+			attestation.Profile21.Name:  "/dev/disk/azure/scsi1/lun0",
+		},
+		metadata: azureMetadata,
 	},
 }
 
+// releases says, by profile, how clusters mark their nodes.
+var releases = map[string]cloud.Release{
+	attestation.Profile224.Name: cloud.Release224,
+	attestation.Profile21.Name:  cloud.Release21,
+}
+
+// platformNames are those in this build.
 func platformNames() string {
 	var names []string
 	for _, p := range platforms {
-		names = append(names, p.name)
+		if p.metadata != nil {
+			names = append(names, p.name)
+		}
 	}
 	return strings.Join(names, ", ")
 }
@@ -40,9 +63,13 @@ func platformNames() string {
 // findPlatform ignores case, as the published daemons do.
 func findPlatform(name string) (platform, error) {
 	for _, p := range platforms {
-		if p.name == strings.ToLower(name) {
-			return p, nil
+		if p.name != strings.ToLower(name) {
+			continue
 		}
+		if p.metadata == nil {
+			return platform{}, fmt.Errorf("cloud platform %q was left out of this build, which has: %s", p.name, platformNames())
+		}
+		return p, nil
 	}
 	return platform{}, fmt.Errorf("unknown cloud platform %q, want one of: %s (flag -csp, or constel.csp= on the kernel command line)", name, platformNames())
 }

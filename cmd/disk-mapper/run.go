@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		return 0
 	}
-	if err := boot(ctx, o, notify, log); err != nil {
+	if err := boot(ctx, o, setup.Handover{Root: "/"}, notify, log); err != nil {
 		log.Error("Failed to prepare the state disk", zap.Error(err))
 		return 1
 	}
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 }
 
 // boot brings the state disk up, whatever it is.
-func boot(ctx context.Context, o options, status func(string), log *zap.Logger) error {
+func boot(ctx context.Context, o options, handover setup.Handover, status func(string), log *zap.Logger) error {
 	d, err := openUnusedDisk(ctx, o.platform.stateDisk[o.profile.Name])
 	if err != nil {
 		return err
@@ -85,8 +85,8 @@ func boot(ctx context.Context, o options, status func(string), log *zap.Logger) 
 		return err
 	}
 	d.extent = o.extent
-	b := setup.Boot{Disk: d, Handover: setup.Handover{Root: "/"}, Status: status, Log: log}
-	if d.Joined() { // only then does anybody attest or listen
+	b := setup.Boot{Disk: d, Handover: handover, Status: status, Log: log}
+	if d.Joined() { // only then does anybody attest, listen or ask the platform
 		tpm, err := vtpm.Open()
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func boot(ctx context.Context, o options, status func(string), log *zap.Logger) 
 
 func sources(o options, tpm *vtpm.TPM, joinServices atls.Policy, log *zap.Logger) []setup.Source {
 	issuer := tpm.Issuer(o.profile.Binding)
-	metadata := o.platform.metadata()
+	metadata := o.metadata()
 	return []setup.Source{
 		controlPlaneOnly{metadata, recoveryserver.New(recoveryAddress, issuer, o.operators, log), log},
 		rejoinclient.New(issuer, joinServices, log, o.endpoints(metadata)...),

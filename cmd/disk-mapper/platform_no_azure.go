@@ -1,0 +1,5 @@
+//go:build no_azure
+
+package main
+
+var azureMetadata newMetadata

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"disk-mapper/attestation"
+	"disk-mapper/internal/cloud"
+	"disk-mapper/setup"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+)
+
+func TestEveryPlatformHasADiskForEachProfile(t *testing.T) {
+	for _, p := range platforms {
+		for _, profile := range []attestation.Profile{attestation.Profile224, attestation.Profile21} {
+			assert.NotEmpty(t, p.stateDisk[profile.Name], "%s %s", p.name, profile.Name)
+		}
+		assert.NotEmpty(t, p.variant, p.name)
+	}
+}
+
+func TestEveryProfileHasARelease(t *testing.T) {
+	assert.Equal(t, map[string]cloud.Release{"2.24": cloud.Release224, "2.1": cloud.Release21}, releases)
+}
+
+func TestPlatformThatIsLeftOut(t *testing.T) {
+	all := platforms
+	t.Cleanup(func() { platforms = all })
+	platforms = append(slices.Clone(all), platform{name: "elsewhere"})
+	_, err := findPlatform("Elsewhere")
+	require.ErrorContains(t, err, `cloud platform "elsewhere" was left out of this build, which has: qemu`)
+	assert.NotContains(t, platformNames(), "elsewhere")
+}
+
+// TestFirstBootAsksNobody: a new disk needs no metadata, so a node without
+// network formats its disk. The boot ends where it would hand the key over.
+func TestFirstBootAsksNobody(t *testing.T) {
+	blank := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.WriteFile(blank, nil, 0o600))
+	require.NoError(t, os.Truncate(blank, 64<<20))
+	o := options{profile: attestation.Profile224, platform: platform{
+		stateDisk: map[string]string{attestation.Profile224.Name: blank},
+		metadata: func(cloud.Release) cloud.Metadata {
+			t.Error("a client of the platform was made")
+			return nil
+		},
+	}}
+	err := boot(t.Context(), o, setup.Handover{Root: blank}, func(string) {}, zap.NewNop())
+	require.ErrorContains(t, err, "not a directory")
+}
