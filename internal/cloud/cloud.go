@@ -20,7 +20,8 @@ var ErrUnsupported = errors.New("not supported on this platform")
 type Metadata interface {
 	// Self is this node.
 	Self(ctx context.Context) (Instance, error)
-	// Nodes are the nodes of the cluster, this one included.
+	// Nodes are the nodes of the cluster, this one included. An error may come
+	// with those that were found nevertheless.
 	Nodes(ctx context.Context) ([]Instance, error)
 	// LoadBalancer is the host name or address in front of the control plane.
 	LoadBalancer(ctx context.Context) (string, error)

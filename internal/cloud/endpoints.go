@@ -69,10 +69,13 @@ func ControlPlanes(metadata Metadata) Source {
 	return Source{func(ctx context.Context) ([]string, error) {
 		self := begin(ctx, metadata.Self)
 		nodes, err := metadata.Nodes(ctx)
-		if err != nil {
+		if err != nil && len(nodes) == 0 {
 			return nil, fmt.Errorf("nodes: %w", err)
 		}
 		list := endpointList{own: ownAddress(self)}
+		if err != nil {
+			list.add("nodes", "", err)
+		}
 		for _, node := range nodes {
 			if node.Role == ControlPlane {
 				addr, err := parseAddress(node.VPCIP)

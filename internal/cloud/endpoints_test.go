@@ -94,6 +94,10 @@ func TestControlPlanes(t *testing.T) {
 	}
 	_, err := ControlPlanes(platform{nodes: answer[[]Instance]{err: errLookup}}).JoinEndpoints(t.Context())
 	require.ErrorIs(t, err, errLookup)
+	some := answer[[]Instance]{value: []Instance{controlPlane("10.42.1.101")}, err: errLookup}
+	got, err := ControlPlanes(platform{nodes: some}).JoinEndpoints(t.Context())
+	require.ErrorIs(t, err, errLookup)
+	assert.Equal(t, []string{"10.42.1.101:30090"}, got, "one fault does not take the rest")
 }
 
 func TestLoadBalancer(t *testing.T) {
