@@ -3,15 +3,19 @@ module disk-mapper
 go 1.26.0
 
 require (
+	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.24.0 // Azure: bounded retries, pages, resource IDs
+	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.15.0 // Azure: token of the machine's identity
+	github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8 v8.4.0 // Azure: scale sets and their machines
+	github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v9 v9.0.0 // Azure: addresses and load balancers
 	github.com/google/go-tpm v0.9.8 // TPM commands and structures
 	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; v0.4.11 requires a version of go-eventlog that cannot be downloaded
 	github.com/martinjungblut/go-cryptsetup v0.0.0-20220520180014-fd0874fd07a6 // libcryptsetup
 	github.com/spf13/cobra v1.10.2 // the operator's command line
 	github.com/stretchr/testify v1.12.1 // tests
 	go.uber.org/zap v1.28.0 // the log contract is its JSON
-	go.yaml.in/yaml/v3 v3.0.5 // operators' configuration files
+	go.yaml.in/yaml/v3 v3.0.6 // operators' configuration files
 	golang.org/x/crypto v0.58.0 // argon2id and XTS of LUKS2 keyslots; SSH keys of operators
-	golang.org/x/net v0.60.0 // connection limits of servers, hostile HTTP/2 in tests
+	golang.org/x/net v0.62.0 // connection limits of servers, hostile HTTP/2 in tests
 	golang.org/x/sync v0.24.0 // writers of a wipe, of which the first failure ends all
 	golang.org/x/sys v0.49.0 // mounts, memory files, file system types
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // retry hints of busy servers
@@ -20,14 +24,19 @@ require (
 )
 
 require (
+	github.com/Azure/azure-sdk-for-go/sdk/internal v1.13.0 // indirect
+	github.com/AzureAD/microsoft-authentication-library-for-go v1.10.1 // indirect
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/GoogleCloudPlatform/confidential-space/server v0.0.0-20260915221818-a6c0685fb9fc // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/google/go-configfs-tsm v0.3.3 // indirect
 	github.com/google/go-sev-guest v0.14.0 // indirect
 	github.com/google/go-tdx-guest v0.3.2-0.20250814004405-ffb0869e6f4d // indirect
 	github.com/google/logger v1.1.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/kylelemons/godebug v1.1.0 // indirect
+	github.com/pkg/browser v0.0.0-20240102092130-5ac0b6a4141c // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect

@@ -1,26 +1,89 @@
-// Package azure finds the nodes of a cluster on Azure.
+// Package azure finds the nodes of a cluster on Azure: this one through the
+// instance metadata service, the others as virtual machines of scale sets in the
+// same resource group, through the API of the resource manager.
+//
+// Trust boundary: all answers are the platform's. They are bounded in size, number
+// and time; what they say is judged by package cloud and its users.
+//
+// Non-goals: clouds other than the public one, scale sets in flexible mode.
 package azure
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 
 	"disk-mapper/internal/cloud"
 )
 
-// Client implements cloud.Metadata.
-type Client struct{}
+// Client implements cloud.Metadata. It keeps nothing between calls, neither tokens
+// nor answers, so what was wrong once does no harm later.
+type Client struct {
+	http  *http.Client
+	marks marks
+}
 
 // New returns a client for clusters of release. It asks nobody yet.
-func New(cloud.Release) *Client { return &Client{} }
+func New(release cloud.Release) *Client {
+	return &Client{http: cloud.NewHTTPClient(), marks: releases[release]}
+}
 
-var errNotYet = errors.New("azure metadata is not implemented yet")
+// Self is this node, by the metadata service alone: there it has the same name,
+// tags and address as in the API, and asking takes no token.
+func (c *Client) Self(ctx context.Context) (cloud.Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
+	defer cancel()
+	own, err := c.own(ctx)
+	if err != nil {
+		return cloud.Instance{}, cloud.Brief(err)
+	}
+	return cloud.Instance{
+		Name:       own.name,
+		ProviderID: providerID(own.id.String()),
+		Role:       c.marks.role(own.scaleSet(), own.tags),
+		VPCIP:      own.address,
+	}, nil
+}
 
-// Self is this node.
-func (c *Client) Self(context.Context) (cloud.Instance, error) { return cloud.Instance{}, errNotYet }
+// Nodes are the virtual machines of all scale sets of the cluster.
+func (c *Client) Nodes(ctx context.Context) ([]cloud.Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
+	defer cancel()
+	group, err := c.group(ctx)
+	if err != nil {
+		return nil, cloud.Brief(err)
+	}
+	scaleSets, fault := group.scaleSets(ctx)
+	faults := []error{fault}
+	var nodes []cloud.Instance
+	for _, scaleSet := range scaleSets {
+		members, fault := group.members(ctx, scaleSet)
+		nodes, faults = append(nodes, members...), append(faults, fault)
+	}
+	return nodes, cloud.Brief(errors.Join(faults...))
+}
 
-// Nodes are the nodes of the cluster.
-func (c *Client) Nodes(context.Context) ([]cloud.Instance, error) { return nil, errNotYet }
+// LoadBalancer is the address of the first load balancer of the cluster that has one.
+func (c *Client) LoadBalancer(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
+	defer cancel()
+	group, err := c.group(ctx)
+	if err != nil {
+		return "", cloud.Brief(err)
+	}
+	balancers, fault := group.balancers(ctx)
+	faults := []error{fault}
+	for _, balancer := range balancers {
+		address, fault := group.address(ctx, balancer)
+		if address != "" {
+			return address, nil
+		}
+		faults = append(faults, fault)
+	}
+	none := fmt.Errorf("found %d load balancers of the cluster, want one with an address", len(balancers))
+	return "", cloud.Brief(errors.Join(append(faults, none)...))
+}
 
-// LoadBalancer is what stands before the control plane.
-func (c *Client) LoadBalancer(context.Context) (string, error) { return "", errNotYet }
+// providerID is how the published daemons name a virtual machine.
+func providerID(id string) string { return "azure://" + id }
