@@ -41,6 +41,15 @@ var platforms = []platform{
 		},
 		metadata: azureMetadata,
 	},
+	{
+		name:    "gcp",
+		variant: "gcp-sev-snp",
+		stateDisk: map[string]string{
+			attestation.Profile224.Name: "/dev/disk/by-id/google-state-disk",
+			attestation.Profile21.Name:  "/dev/disk/by-id/google-state-disk",
+		},
+		metadata: gcpMetadata,
+	},
 }
 
 // releases says, by profile, how clusters mark their nodes.

@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"internal/cloud":           {},
 	"internal/cloud/azure":     {"internal/cloud"},
 	"internal/cloud/fake":      {}, // for tests: no program may import it
+	"internal/cloud/gcp":       {"internal/cloud"},
 	"internal/cloud/qemu":      {"internal/cloud"},
 	"internal/keys":            {},
 	"internal/exactjson":       {},
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 	"internal/joinservice":     {"proto/joinproto", "attestation", "attestation/atls", "attestation/verify", "internal/keys"},
 	"proto/joinproto":          {},
 	"proto/recoverproto":       {},
-	"cmd/disk-mapper":          {"setup", "disk", "recoveryserver", "rejoinclient", "attestation", "attestation/vtpm", "internal/cloud", "internal/cloud/azure", "internal/cloud/qemu", "internal/keys", "internal/logging", "internal/sshproof", "proto/joinproto", "attestation/atls", "attestation/verify"},
+	"cmd/disk-mapper":          {"setup", "disk", "recoveryserver", "rejoinclient", "attestation", "attestation/vtpm", "internal/cloud", "internal/cloud/azure", "internal/cloud/gcp", "internal/cloud/qemu", "internal/keys", "internal/logging", "internal/sshproof", "proto/joinproto", "attestation/atls", "attestation/verify"},
 	"cmd/constellation":        {"attestation", "attestation/atls", "attestation/verify", "internal/keys", "internal/sshproof", "proto/recoverproto"},
 	"cmd/joinservice":          {"attestation", "attestation/verify", "internal/joinservice", "internal/keys", "internal/logging", "attestation/atls", "attestation/vtpm"},
 	"internal/vmtest":          {},

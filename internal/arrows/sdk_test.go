@@ -14,6 +14,7 @@ import (
 // is alone in that.
 var sdks = map[string][]string{
 	"internal/cloud/azure": {"github.com/Azure/"},
+	"internal/cloud/gcp":   {"cloud.google.com/", "google.golang.org/api/"},
 }
 
 func isSDK(path string) bool {

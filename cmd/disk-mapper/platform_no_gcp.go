@@ -1,0 +1,5 @@
+//go:build no_gcp
+
+package main
+
+var gcpMetadata newMetadata
