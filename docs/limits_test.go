@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write limits.md anew: make limits")
 
 // limitFiles are where the limits of each part are.
 var limitFiles = []string{
-	"recoveryserver/limits.go", "rejoinclient/limits.go", "internal/cloud/http.go", "internal/joinservice/serve.go",
+	"recoveryserver/limits.go", "rejoinclient/limits.go", "internal/cloud/http.go", "internal/cloud/sdk.go", "internal/joinservice/serve.go",
 	"attestation/atls/atls.go", "disk/allow_list.go", "disk/snapshot.go", "disk/node_state.go",
 }
 

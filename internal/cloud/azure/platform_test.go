@@ -2,6 +2,7 @@ package azure
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"disk-mapper/internal/cloud/fake"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -43,6 +45,16 @@ var stems = map[string]string{
 	"constellation-scale-set-controlplanes-abc123": "controlplanes-1",
 	"constellation-scale-set-workers-abc123":       "workers",
 	"constellation-scale-set-controlplanes-def456": "other-zones",
+}
+
+func TestPermissionsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/platforms.md")
+	require.NoError(t, err)
+	for permission := range permitted {
+		if strings.Contains(permission, "/") { // the others are of the metadata server
+			assert.Contains(t, string(page), "| azure | `"+permission+"` |")
+		}
+	}
 }
 
 func start(t testing.TB, release cloud.Release) (*Client, *fake.Platform) {

@@ -3,6 +3,8 @@ package gcp
 import (
 	"io"
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"disk-mapper/internal/cloud/fake"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -37,6 +40,16 @@ var permitted = fake.Routes{
 	readZone:      server + "/instance/zone",
 	readName:      server + "/instance/name",
 	readToken:     server + "/instance/service-accounts/default/token",
+}
+
+func TestPermissionsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/platforms.md")
+	require.NoError(t, err)
+	for permission := range permitted {
+		if strings.Contains(permission, ".") { // the others are of the metadata server
+			assert.Contains(t, string(page), "| gcp | `"+permission+"` |")
+		}
+	}
 }
 
 func start(t testing.TB, release cloud.Release) (*Client, *fake.Platform) {
