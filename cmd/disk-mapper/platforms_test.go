@@ -53,3 +53,15 @@ func TestFirstBootAsksNobody(t *testing.T) {
 	err := boot(t.Context(), o, setup.Handover{Root: blank}, func(string) {}, zap.NewNop())
 	require.ErrorContains(t, err, "not a directory")
 }
+
+// TestStateDiskBehindALink: what is handed to systemd is the device.
+func TestStateDiskBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	device, link := filepath.Join(dir, "sdc"), filepath.Join(dir, "lun0")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	require.NoError(t, os.Truncate(device, 64<<20))
+	require.NoError(t, os.Symlink("sdc", link))
+	d, err := openUnusedDisk(t.Context(), link)
+	require.NoError(t, err)
+	assert.Equal(t, device, d.Path())
+}

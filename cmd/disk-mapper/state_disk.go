@@ -32,9 +32,14 @@ type stateDisk struct {
 	extent disk.Extent // to wipe, if it is formatted
 }
 
+// openStateDisk follows links: a disk is known to systemd by the name of its device.
 func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
 	if err := awaitDevice(ctx, path); err != nil {
 		return nil, err
+	}
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, fmt.Errorf("following the link to the state disk: %w", err)
 	}
 	device, err := disk.Open(ctx, path)
 	if err != nil {
@@ -51,9 +56,9 @@ func openUnusedDisk(ctx context.Context, path string) (*stateDisk, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0) // exclusive, as mounts and mappings open a disk
+	f, err := os.OpenFile(d.Path(), os.O_RDONLY|unix.O_EXCL, 0) // exclusive, as mounts and mappings open a disk
 	if errors.Is(err, unix.EBUSY) {
-		return nil, fmt.Errorf("%s is mapped or mounted already, by an earlier run in this boot: restart the machine: %w", path, err)
+		return nil, fmt.Errorf("%s is mapped or mounted already, by an earlier run in this boot: restart the machine: %w", d.Path(), err)
 	}
 	if err != nil {
 		return nil, err
