@@ -8,6 +8,12 @@ require (
 	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.15.0 // Azure: token of the machine's identity
 	github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8 v8.4.0 // Azure: scale sets and their machines
 	github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v9 v9.0.0 // Azure: addresses and load balancers
+	github.com/aws/aws-sdk-go-v2 v1.48.0 // AWS: retries and configuration of its clients
+	github.com/aws/aws-sdk-go-v2/credentials v1.20.16 // the role of an EC2 instance
+	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.8 // EC2 instance metadata
+	github.com/aws/aws-sdk-go-v2/service/ec2 v1.344.2 // the instances of a cluster
+	github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2 v1.63.9 // its load balancer
+	github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi v1.41.11 // which load balancer that is
 	github.com/google/go-tpm v0.9.8 // TPM commands and structures
 	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; v0.4.11 requires a version of go-eventlog that cannot be downloaded
 	github.com/martinjungblut/go-cryptsetup v0.0.0-20220520180014-fd0874fd07a6 // libcryptsetup
@@ -32,6 +38,11 @@ require (
 	github.com/AzureAD/microsoft-authentication-library-for-go v1.10.1 // indirect
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/GoogleCloudPlatform/confidential-space/server v0.0.0-20260915221818-a6c0685fb9fc // indirect
+	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.11 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.8.11 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/accept-encoding v1.13.24 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/presigned-url v1.14.11 // indirect
+	github.com/aws/smithy-go v1.28.9 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/felixge/httpsnoop v1.1.0 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect

@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"attestation/vtpm":         {"attestation"},
 	"attestation/verify":       {"attestation", "internal/exactjson"},
 	"internal/cloud":           {},
+	"internal/cloud/aws":       {"internal/cloud"},
 	"internal/cloud/azure":     {"internal/cloud"},
 	"internal/cloud/fake":      {}, // for tests: no program may import it
 	"internal/cloud/gcp":       {"internal/cloud"},

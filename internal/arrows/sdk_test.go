@@ -13,6 +13,7 @@ import (
 // sdks are the paths of the platforms' SDKs, by the package that imports them. It
 // is alone in that.
 var sdks = map[string][]string{
+	"internal/cloud/aws":   {"github.com/aws/"},
 	"internal/cloud/azure": {"github.com/Azure/"},
 	"internal/cloud/gcp":   {"cloud.google.com/", "google.golang.org/api/"},
 }
