@@ -16,6 +16,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi v1.41.11 // which load balancer that is
 	github.com/google/go-tpm v0.9.8 // TPM commands and structures
 	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; v0.4.11 requires a version of go-eventlog that cannot be downloaded
+	github.com/gophercloud/gophercloud/v2 v2.15.0 // OpenStack: login, catalog and calls
 	github.com/martinjungblut/go-cryptsetup v0.0.0-20220520180014-fd0874fd07a6 // libcryptsetup
 	github.com/spf13/cobra v1.10.2 // the operator's command line
 	github.com/stretchr/testify v1.12.1 // tests

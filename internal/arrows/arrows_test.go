@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"internal/cloud/azure":     {"internal/cloud"},
 	"internal/cloud/fake":      {}, // for tests: no program may import it
 	"internal/cloud/gcp":       {"internal/cloud"},
+	"internal/cloud/openstack": {"internal/cloud"},
 	"internal/cloud/qemu":      {"internal/cloud"},
 	"internal/keys":            {},
 	"internal/exactjson":       {},

@@ -13,9 +13,10 @@ import (
 // sdks are the paths of the platforms' SDKs, by the package that imports them. It
 // is alone in that.
 var sdks = map[string][]string{
-	"internal/cloud/aws":   {"github.com/aws/"},
-	"internal/cloud/azure": {"github.com/Azure/"},
-	"internal/cloud/gcp":   {"cloud.google.com/", "google.golang.org/api/"},
+	"internal/cloud/aws":       {"github.com/aws/"},
+	"internal/cloud/azure":     {"github.com/Azure/"},
+	"internal/cloud/gcp":       {"cloud.google.com/", "google.golang.org/api/"},
+	"internal/cloud/openstack": {"github.com/gophercloud/"},
 }
 
 func isSDK(path string) bool {
