@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -50,7 +51,28 @@ var platforms = []platform{
 		},
 		metadata: gcpMetadata,
 	},
+	{
+		name:    "aws",
+		variant: "aws-sev-snp",
+		stateDisk: map[string]string{
+			attestation.Profile224.Name: "/dev/sdb",
+			attestation.Profile21.Name:  "/dev/sdb",
+		},
+		metadata: awsMetadata,
+	},
+	{
+		name:    "openstack",
+		variant: attestation.QEMUVTPM,
+		stateDisk: map[string]string{
+			attestation.Profile224.Name: "/dev/vdb",
+			attestation.Profile21.Name:  "/dev/vdb",
+		},
+		metadata: openstackMetadata,
+	},
 }
+
+// otherNames are of platforms that are run by somebody under a name of their own.
+var otherNames = map[string]string{"stackit": "openstack"}
 
 // releases says, by profile, how clusters mark their nodes.
 var releases = map[string]cloud.Release{
@@ -71,8 +93,9 @@ func platformNames() string {
 
 // findPlatform ignores case, as the published daemons do.
 func findPlatform(name string) (platform, error) {
+	lower := strings.ToLower(name)
 	for _, p := range platforms {
-		if p.name != strings.ToLower(name) {
+		if p.name != cmp.Or(otherNames[lower], lower) {
 			continue
 		}
 		if p.metadata == nil {

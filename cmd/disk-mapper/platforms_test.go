@@ -28,6 +28,18 @@ func TestEveryProfileHasARelease(t *testing.T) {
 	assert.Equal(t, map[string]cloud.Release{"2.24": cloud.Release224, "2.1": cloud.Release21}, releases)
 }
 
+func TestFindPlatform(t *testing.T) {
+	for name, want := range map[string]string{"QEMU": "qemu", "openstack": "openstack", "stackit": "openstack", "StackIT": "openstack"} {
+		got, err := findPlatform(name)
+		require.NoError(t, err)
+		assert.Equal(t, want, got.name)
+	}
+	for _, name := range []string{"", "stack", "openstack "} {
+		_, err := findPlatform(name)
+		require.ErrorContains(t, err, "unknown cloud platform")
+	}
+}
+
 func TestPlatformThatIsLeftOut(t *testing.T) {
 	all := platforms
 	t.Cleanup(func() { platforms = all })

@@ -44,7 +44,7 @@ var allowed = map[string][]string{
 	"internal/joinservice":     {"proto/joinproto", "attestation", "attestation/atls", "attestation/verify", "internal/keys"},
 	"proto/joinproto":          {},
 	"proto/recoverproto":       {},
-	"cmd/disk-mapper":          {"setup", "disk", "recoveryserver", "rejoinclient", "attestation", "attestation/vtpm", "internal/cloud", "internal/cloud/azure", "internal/cloud/gcp", "internal/cloud/qemu", "internal/keys", "internal/logging", "internal/sshproof", "proto/joinproto", "attestation/atls", "attestation/verify"},
+	"cmd/disk-mapper":          {"setup", "disk", "recoveryserver", "rejoinclient", "attestation", "attestation/vtpm", "internal/cloud", "internal/cloud/aws", "internal/cloud/azure", "internal/cloud/gcp", "internal/cloud/openstack", "internal/cloud/qemu", "internal/keys", "internal/logging", "internal/sshproof", "proto/joinproto", "attestation/atls", "attestation/verify"},
 	"cmd/constellation":        {"attestation", "attestation/atls", "attestation/verify", "internal/keys", "internal/sshproof", "proto/recoverproto"},
 	"cmd/joinservice":          {"attestation", "attestation/verify", "internal/joinservice", "internal/keys", "internal/logging", "attestation/atls", "attestation/vtpm"},
 	"internal/vmtest":          {},

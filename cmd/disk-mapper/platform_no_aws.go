@@ -1,0 +1,5 @@
+//go:build no_aws
+
+package main
+
+var awsMetadata newMetadata

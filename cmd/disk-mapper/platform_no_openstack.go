@@ -1,0 +1,5 @@
+//go:build no_openstack
+
+package main
+
+var openstackMetadata newMetadata
