@@ -19,7 +19,11 @@ const stateMount = "/run/state"
 // enroll makes a Prepared disk belong to a cluster.
 func enroll(ctx context.Context, o options, status func(string), log *zap.Logger) error {
 	status("Joining the cluster")
-	d, err := openStateDisk(ctx, o.platform.stateDisk[o.profile.Name])
+	path, err := o.awaitStateDisk(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := openStateDisk(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -149,6 +150,11 @@ func (o *options) setJoinServices(words string) error {
 
 // metadata asks the platform, as clusters of the profile are marked there.
 func (o options) metadata() cloud.Metadata { return o.platform.metadata(releases[o.profile.Name]) }
+
+// awaitStateDisk returns the path of the state disk when it is there.
+func (o options) awaitStateDisk(ctx context.Context) (string, error) {
+	return thisMachine.await(ctx, o.platform.stateDisk[o.profile.Name], o.platform.find)
+}
 
 // endpoints are all ways to find a JoinService, the most trusted first.
 func (o options) endpoints(metadata cloud.Metadata) []rejoinclient.Endpoints {

@@ -15,6 +15,7 @@ type platform struct {
 	name      string
 	variant   attestation.Variant // unless one is chosen
 	stateDisk map[string]string   // by profile
+	find      finder              // looks for it where no rule of udev does; or nil
 	metadata  newMetadata         // nil if this build leaves the platform out
 }
 
@@ -40,6 +41,7 @@ var platforms = []platform{
 			attestation.Profile224.Name: "/dev/disk/azure/scsi1/lun0",
 			attestation.Profile21.Name:  "/dev/disk/azure/scsi1/lun0",
 		},
+		find:     findAzure,
 		metadata: azureMetadata,
 	},
 	{
@@ -49,6 +51,7 @@ var platforms = []platform{
 			attestation.Profile224.Name: "/dev/disk/by-id/google-state-disk",
 			attestation.Profile21.Name:  "/dev/disk/by-id/google-state-disk",
 		},
+		find:     findGCP,
 		metadata: gcpMetadata,
 	},
 	{
@@ -58,6 +61,7 @@ var platforms = []platform{
 			attestation.Profile224.Name: "/dev/sdb",
 			attestation.Profile21.Name:  "/dev/sdb",
 		},
+		find:     findAWS,
 		metadata: awsMetadata,
 	},
 	{

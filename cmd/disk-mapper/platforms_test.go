@@ -73,7 +73,9 @@ func TestStateDiskBehindALink(t *testing.T) {
 	require.NoError(t, os.WriteFile(device, nil, 0o600))
 	require.NoError(t, os.Truncate(device, 64<<20))
 	require.NoError(t, os.Symlink("sdc", link))
-	d, err := openUnusedDisk(t.Context(), link)
+	path, err := thisMachine.await(t.Context(), link, nil)
+	require.NoError(t, err)
+	d, err := openUnusedDisk(t.Context(), path)
 	require.NoError(t, err)
 	assert.Equal(t, device, d.Path())
 }

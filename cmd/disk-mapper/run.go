@@ -77,7 +77,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 // boot brings the state disk up, whatever it is.
 func boot(ctx context.Context, o options, handover setup.Handover, status func(string), log *zap.Logger) error {
-	d, err := openUnusedDisk(ctx, o.platform.stateDisk[o.profile.Name])
+	path, err := o.awaitStateDisk(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := openUnusedDisk(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"disk-mapper/disk"
@@ -32,15 +30,7 @@ type stateDisk struct {
 	extent disk.Extent // to wipe, if it is formatted
 }
 
-// openStateDisk follows links: a disk is known to systemd by the name of its device.
 func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
-	if err := awaitDevice(ctx, path); err != nil {
-		return nil, err
-	}
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil, fmt.Errorf("following the link to the state disk: %w", err)
-	}
 	device, err := disk.Open(ctx, path)
 	if err != nil {
 		return nil, err
@@ -64,33 +54,6 @@ func openUnusedDisk(ctx context.Context, path string) (*stateDisk, error) {
 		return nil, err
 	}
 	return d, f.Close()
-}
-
-// awaitDevice gives udev time to find the disk.
-func awaitDevice(ctx context.Context, path string) error {
-	deadline := time.After(diskTimeout)
-	poll := time.NewTicker(diskPoll)
-	defer poll.Stop()
-	for {
-		if _, err := os.Stat(path); err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-deadline:
-			return fmt.Errorf("state disk %s did not appear within %v; block devices here: %s", path, diskTimeout, blockDevices())
-		case <-poll.C:
-		}
-	}
-}
-
-func blockDevices() string {
-	found, _ := filepath.Glob("/sys/class/block/*")
-	for i, f := range found {
-		found[i] = filepath.Base(f)
-	}
-	return strings.Join(found, " ")
 }
 
 func (d *stateDisk) Joined() bool { return d.State() == disk.Joined }

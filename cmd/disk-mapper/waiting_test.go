@@ -60,11 +60,11 @@ func TestOnlyWorkersOpenNoPort(t *testing.T) {
 
 func TestMissingDiskIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, err := openStateDisk(t.Context(), "/dev/no-such-disk")
+		_, err := thisMachine.await(t.Context(), "/dev/no-such-disk", nil)
 		assert.ErrorContains(t, err, "state disk /dev/no-such-disk did not appear within 1m0s; block devices here:")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err = openStateDisk(ctx, "/dev/no-such-disk")
+		_, err = thisMachine.await(ctx, "/dev/no-such-disk", nil)
 		assert.ErrorIs(t, err, context.Canceled)
 	})
 }
