@@ -19,7 +19,7 @@ import (
 )
 
 // The calls that the node makes of its platform: these of the metadata service,
-// and of the APIs those that operations.md grants to the node's role.
+// and of the APIs those that platforms.md grants to the node's role.
 const (
 	token       = "PUT /latest/api/token"
 	document    = "GET /latest/dynamic/instance-identity/document"
@@ -30,6 +30,15 @@ const (
 	resources   = "tag:GetResources"
 	balancers   = "elasticloadbalancing:DescribeLoadBalancers"
 )
+
+func TestPermissionsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/platforms.md")
+	require.NoError(t, err)
+	for _, permission := range []string{describe, resources, balancers} {
+		assert.Contains(t, string(page), "| aws | `"+permission+"` |")
+	}
+	assert.Equal(t, 3, strings.Count(string(page), "| aws | `"))
+}
 
 var round = []string{token, document, role, credentials, describe, list}
 

@@ -30,6 +30,18 @@ const (
 	servers    = "GET /compute/v2.1/servers/detail"
 )
 
+// permissions are those of the calls, by their names in the policies of the services.
+var permissions = map[string]string{networks: "get_network", subnets: "get_subnet", servers: "os_compute_api:servers:detail"}
+
+func TestPermissionsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/platforms.md")
+	require.NoError(t, err)
+	for _, permission := range permissions {
+		assert.Contains(t, string(page), "| openstack | `"+permission+"` |")
+	}
+	assert.Equal(t, len(permissions), strings.Count(string(page), "| openstack | `"))
+}
+
 var round = []string{metaData, userDataOf, login, networks, subnets, servers}
 
 // secret is the password in user_data.json.
