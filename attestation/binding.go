@@ -10,19 +10,28 @@ import (
 // It fails unless userData and nonce have 32 bytes each: the hash joins them
 // without a separator.
 func (b Binding) QualifyingData(userData, nonce, instanceInfo []byte) ([]byte, error) {
-	if len(userData) != sha256.Size || len(nonce) != NonceSize {
-		return nil, fmt.Errorf("binding a quote: user data of %d and nonce of %d bytes, want %d and %d",
-			len(userData), len(nonce), sha256.Size, NonceSize)
+	extra, err := ExtraData(userData, nonce)
+	if err != nil {
+		return nil, err
 	}
 	switch b {
 	case BindHashChain:
-		extra := joinedHash(userData, nonce)
 		return joinedHash(instanceInfo, extra), nil
 	case BindSigned:
 		return append([]byte(nil), nonce...), nil
 	default:
 		return nil, fmt.Errorf("binding a quote: unknown binding %d", b)
 	}
+}
+
+// ExtraData is one hash over both, for the hash chain and for hardware reports
+// that are fresh themselves. It fails unless both have 32 bytes.
+func ExtraData(userData, nonce []byte) ([]byte, error) {
+	if len(userData) != sha256.Size || len(nonce) != NonceSize {
+		return nil, fmt.Errorf("binding a quote: user data of %d and nonce of %d bytes, want %d and %d",
+			len(userData), len(nonce), sha256.Size, NonceSize)
+	}
+	return joinedHash(userData, nonce), nil
 }
 
 func joinedHash(first, second []byte) []byte {

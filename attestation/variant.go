@@ -14,29 +14,63 @@ var ErrVariant = errors.New("unknown attestation variant")
 // CONSTEL_ATTESTATION_VARIANT. The zero value is no variant.
 type Variant string
 
-// QEMUVTPM is a vTPM without hardware behind it, on QEMU and OpenStack.
-const QEMUVTPM Variant = "qemu-vtpm"
+const (
+	// QEMUVTPM is a vTPM without hardware behind it, on QEMU and OpenStack.
+	QEMUVTPM Variant = "qemu-vtpm"
+	// AWSNitroTPM is the vTPM of an EC2 instance.
+	AWSNitroTPM Variant = "aws-nitro-tpm"
+	// AWSSEVSNP is the vTPM of an EC2 instance under SEV-SNP.
+	AWSSEVSNP Variant = "aws-sev-snp"
+	// GCPSEVES is the vTPM of a Compute Engine instance under SEV-ES.
+	GCPSEVES Variant = "gcp-sev-es"
+	// GCPSEVSNP is the vTPM of a Compute Engine instance under SEV-SNP.
+	GCPSEVSNP Variant = "gcp-sev-snp"
+	// AzureSEVSNP is the vTPM that Azure keeps inside of a VM under SEV-SNP.
+	AzureSEVSNP Variant = "azure-sev-snp"
+	// AzureTrustedLaunch is the vTPM of an Azure VM without hardware behind it.
+	AzureTrustedLaunch Variant = "azure-trustedlaunch"
+	// AzureTDX is the vTPM that Azure keeps inside of a VM under TDX.
+	AzureTDX Variant = "azure-tdx"
+)
 
-// variants lists what this build can issue and validate, each with the type of
-// the certificate extension that carries its documents.
+// variants lists those that exist, each with the type of the certificate
+// extension that carries its documents, and whether this build can issue and
+// validate them.
 var variants = []struct {
 	Variant
-	oid asn1.ObjectIdentifier
+	oid       asn1.ObjectIdentifier
+	supported bool
 }{
-	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}},
+	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}, true},
+	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}, false},
+	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}, false},
+	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}, false},
+	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}, false},
+	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}, false},
+	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}, false},
+	{AzureTDX, asn1.ObjectIdentifier{1, 3, 9900, 4, 3}, false},
 }
 
-// ParseVariant matches names exactly. It fails with ErrVariant and the
-// accepted names.
+// ParseVariant matches names exactly and fails with the accepted ones: with
+// ErrVariant, or saying so for a variant that this build does not support.
 func ParseVariant(name string) (Variant, error) {
-	var known []string
+	unsupported := false
+	var accepted []string
 	for _, v := range variants {
-		if string(v.Variant) == name {
+		switch {
+		case !v.supported:
+			unsupported = unsupported || string(v.Variant) == name
+		case string(v.Variant) == name:
 			return v.Variant, nil
+		default:
+			accepted = append(accepted, string(v.Variant))
 		}
-		known = append(known, string(v.Variant))
 	}
-	return "", fmt.Errorf("%w %q, want one of: %s", ErrVariant, name, strings.Join(known, ", "))
+	want := strings.Join(accepted, ", ")
+	if unsupported {
+		return "", fmt.Errorf("attestation variant %q is known but not supported yet, want one of: %s", name, want)
+	}
+	return "", fmt.Errorf("%w %q, want one of: %s", ErrVariant, name, want)
 }
 
 // OID is the type of the certificate extension; nil for an unknown variant.

@@ -25,7 +25,7 @@ func BenchmarkHandshake(b *testing.B) {
 		before func(*TPM)
 	}{
 		{"key kept open", func(*TPM) {}},
-		{"key opened each time", func(t *TPM) { t.ak = nil }},
+		{"key opened each time", func(t *TPM) { clear(t.aks) }},
 		{"key made anew each time", evict},
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
@@ -61,6 +61,6 @@ func handshakes(b *testing.B, tpm *TPM, before func(*TPM)) {
 
 // evict is what a node without a persistent key would have to do.
 func evict(t *TPM) {
-	t.ak = nil
+	clear(t.aks)
 	_ = tpm2.EvictControl(t.device, "", tpm2.HandleOwner, client.DefaultAKRSAHandle, client.DefaultAKRSAHandle)
 }

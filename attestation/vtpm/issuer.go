@@ -3,76 +3,140 @@ package vtpm
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"disk-mapper/attestation"
 
 	"github.com/google/go-tpm-tools/client"
 	"github.com/google/go-tpm-tools/proto/tpm"
+	"github.com/google/go-tpm/legacy/tpm2"
 )
 
-// Issuer issues qemu-vtpm documents. The attestation key is the RSA key at
-// handle 0x81008F01, made there if need be, and opened once per TPM.
+// Machine is what sets the documents of one variant apart.
+type Machine struct {
+	Variant attestation.Variant
+	// Key opens the attestation key, an RSA key.
+	Key func(io.ReadWriter) (*client.Key, error)
+	// Info makes the instance info, about the public attestation key and fresh
+	// for extraData; nil for none. It may call the methods of the TPM.
+	Info func(ctx context.Context, ak crypto.PublicKey, extraData []byte) ([]byte, error)
+}
+
+// Plain is a machine with nothing but a vTPM. Its key is the one at handle
+// 0x81008F01, made there if need be.
+var Plain = Machine{Variant: attestation.QEMUVTPM, Key: client.AttestationKeyRSA}
+
+// Issuer issues qemu-vtpm documents.
 func (t *TPM) Issuer(binding attestation.Binding) attestation.Issuer {
-	return issuer{tpm: t, binding: binding}
+	return t.IssuerOf(Plain, binding)
+}
+
+// IssuerOf issues documents of machine. The key is opened once per TPM.
+func (t *TPM) IssuerOf(machine Machine, binding attestation.Binding) attestation.Issuer {
+	return issuer{tpm: t, machine: machine, binding: binding}
 }
 
 type issuer struct {
 	tpm     *TPM
+	machine Machine
 	binding attestation.Binding
 }
 
-func (issuer) Variant() attestation.Variant { return attestation.QEMUVTPM }
+func (i issuer) Variant() attestation.Variant { return i.machine.Variant }
 
 // Issue fails if the firmware's event log cannot be read: a document without
 // it is a sign of a machine that is not what it seems.
 func (i issuer) Issue(ctx context.Context, userData, nonce []byte) ([]byte, error) {
-	userData, nonce = bytes.Clone(userData), bytes.Clone(nonce) // an abandoned command outlives this call
-	raw, err := exclusively(ctx, i.tpm, func() ([]byte, error) {
-		return i.tpm.issue(i.binding, userData, nonce)
-	})
+	// Clones, because an abandoned command outlives this call.
+	raw, err := i.issue(ctx, bytes.Clone(userData), bytes.Clone(nonce))
 	if err != nil {
 		return nil, fmt.Errorf("issuing a vTPM document: %w", err)
 	}
 	return raw, nil
 }
 
-func (t *TPM) issue(binding attestation.Binding, userData, nonce []byte) ([]byte, error) {
-	qualifying, err := binding.QualifyingData(userData, nonce, nil)
+func (i issuer) issue(ctx context.Context, userData, nonce []byte) ([]byte, error) {
+	info, err := i.instanceInfo(ctx, userData, nonce)
 	if err != nil {
 		return nil, err
 	}
-	ak, err := t.attestationKey()
+	qualifying, err := i.binding.QualifyingData(userData, nonce, info)
 	if err != nil {
 		return nil, err
 	}
-	document, err := t.quote(ak, qualifying)
-	if err == nil && binding == attestation.BindSigned {
-		document.UserDataSignature, err = ak.SignData(userData)
-	}
+	document, err := exclusively(ctx, i.tpm, func() (attestation.Document, error) {
+		return i.attest(qualifying, userData)
+	})
 	if err != nil {
-		t.ak = nil // somebody may have taken the handle away
 		return nil, err
 	}
-	document.UserData = userData
-	if binding == attestation.BindHashChain {
+	document.InstanceInfo, document.UserData = info, userData
+	if i.binding == attestation.BindHashChain {
 		document.Attestation.TeeAttestation = json.RawMessage("null")
 	}
 	return json.Marshal(document)
 }
 
-// attestationKey needs no closing: the key is persistent.
-func (t *TPM) attestationKey() (*client.Key, error) {
-	if t.ak != nil {
-		return t.ak, nil
+// instanceInfo leaves the TPM to others while it is made: that may take a
+// network.
+func (i issuer) instanceInfo(ctx context.Context, userData, nonce []byte) ([]byte, error) {
+	if i.machine.Info == nil {
+		return nil, nil
 	}
-	ak, err := client.AttestationKeyRSA(t.device)
+	extraData, err := attestation.ExtraData(userData, nonce)
+	if err != nil {
+		return nil, err
+	}
+	ak, err := exclusively(ctx, i.tpm, func() (*client.Key, error) { return i.tpm.attestationKey(i.machine) })
+	if err != nil {
+		return nil, err
+	}
+	info, err := i.machine.Info(ctx, ak.PublicKey(), extraData)
+	if err != nil {
+		return nil, fmt.Errorf("instance info: %w", err)
+	}
+	return info, nil
+}
+
+// attest is the TPM's part of a document.
+func (i issuer) attest(qualifying, userData []byte) (attestation.Document, error) {
+	ak, err := i.tpm.attestationKey(i.machine)
+	if err != nil {
+		return attestation.Document{}, err
+	}
+	document, err := i.tpm.quote(ak, qualifying)
+	if err == nil && i.binding == attestation.BindSigned {
+		document.UserDataSignature, err = ak.SignData(userData)
+	}
+	if err != nil {
+		i.tpm.closeKeys() // somebody may have taken the handle away
+	}
+	return document, err
+}
+
+func (t *TPM) attestationKey(machine Machine) (*client.Key, error) {
+	if ak := t.aks[machine.Variant]; ak != nil {
+		return ak, nil
+	}
+	ak, err := machine.Key(t.device)
 	if err != nil {
 		return nil, fmt.Errorf("opening the attestation key: %w", err)
 	}
-	t.ak = ak
+	t.aks[machine.Variant] = ak
 	return ak, nil
+}
+
+// closeKeys takes those out of the TPM that are not persistent.
+func (t *TPM) closeKeys() {
+	for variant, ak := range t.aks {
+		delete(t.aks, variant)
+		if byte(ak.Handle()>>24) == byte(tpm2.HandleTypeTransient) {
+			ak.Close()
+		}
+	}
 }
 
 func (t *TPM) quote(ak *client.Key, qualifying []byte) (attestation.Document, error) {

@@ -1,5 +1,5 @@
-// Package vtpm speaks to the machine's TPM 2.0: it issues attestation documents
-// of the qemu-vtpm variant, and extends and reads PCRs.
+// Package vtpm speaks to the machine's TPM 2.0: it issues attestation documents,
+// extends and reads PCRs, and reads NV indexes.
 //
 // Trust boundary: the host implements the vTPM. What it says is good for
 // proving something to others and for noticing mistakes, not for decisions
@@ -14,7 +14,11 @@ import (
 	"io/fs"
 	"os"
 
+	"disk-mapper/attestation"
+
 	"github.com/google/go-tpm-tools/client"
+	"github.com/google/go-tpm/legacy/tpm2"
+	"github.com/google/go-tpm/tpmutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,8 +34,9 @@ type TPM struct {
 	device   *device
 	eventLog func() ([]byte, error)
 	turn     chan struct{}
-	// ak belongs to whoever has the turn; nil until the first document.
-	ak *client.Key
+	// aks are the attestation keys that are open. They belong to whoever has the
+	// turn.
+	aks map[attestation.Variant]*client.Key
 }
 
 // Open opens /dev/tpmrm0 or, where that does not exist, /dev/tpm0. The error
@@ -49,11 +54,32 @@ func Open() (*TPM, error) {
 // eventLog gives the firmware's log for each document, nil for none; while it
 // fails, no document is issued.
 func New(raw io.ReadWriteCloser, eventLog func() ([]byte, error)) *TPM {
-	return &TPM{device: &device{raw: raw}, eventLog: eventLog, turn: make(chan struct{}, 1)}
+	return &TPM{device: &device{raw: raw}, eventLog: eventLog, turn: make(chan struct{}, 1), aks: map[attestation.Variant]*client.Key{}}
 }
 
-// Close closes the device at once, under a running command if there is one.
-func (t *TPM) Close() error { return t.device.raw.Close() }
+// Close closes the device, under a running command if there is one; if there is
+// none, it takes our keys out of the TPM first.
+func (t *TPM) Close() error {
+	select {
+	case t.turn <- struct{}{}:
+		t.closeKeys()
+		<-t.turn
+	default:
+	}
+	return t.device.raw.Close()
+}
+
+// ReadNV returns the contents of an NV index, read with the authorisation of
+// the owner.
+func (t *TPM) ReadNV(ctx context.Context, index uint32) ([]byte, error) {
+	value, err := exclusively(ctx, t, func() ([]byte, error) {
+		return tpm2.NVReadEx(t.device, tpmutil.Handle(index), tpm2.HandleOwner, "", 0)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading NV index %#x: %w", index, err)
+	}
+	return value, nil
+}
 
 func openFirst(paths []string) (*os.File, error) {
 	var failed error
@@ -99,8 +125,8 @@ func exclusively[T any](ctx context.Context, t *TPM, op func() (T, error)) (T, e
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		defer func() { <-t.turn }()
 		value, err := op()
+		<-t.turn // before anybody can take op for done
 		done <- outcome{value, err}
 	}()
 	select {
