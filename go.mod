@@ -14,6 +14,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/ec2 v1.344.2 // the instances of a cluster
 	github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2 v1.63.9 // its load balancer
 	github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi v1.41.11 // which load balancer that is
+	github.com/google/go-sev-guest v0.14.0 // SNP reports: asking for them, and their certificates and signatures
 	github.com/google/go-tpm v0.9.8 // TPM commands and structures
 	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; v0.4.11 requires a version of go-eventlog that cannot be downloaded
 	github.com/gophercloud/gophercloud/v2 v2.15.0 // OpenStack: login, catalog and calls
@@ -50,7 +51,6 @@ require (
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/google/go-configfs-tsm v0.3.3 // indirect
-	github.com/google/go-sev-guest v0.14.0 // indirect
 	github.com/google/go-tdx-guest v0.3.2-0.20250814004405-ffb0869e6f4d // indirect
 	github.com/google/logger v1.1.1 // indirect
 	github.com/google/s2a-go v0.1.11 // indirect

@@ -43,10 +43,10 @@ var variants = []struct {
 }{
 	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}, true},
 	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}, false},
-	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}, false},
+	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}, true},
 	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}, false},
-	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}, false},
-	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}, false},
+	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}, true},
+	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}, true},
 	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}, false},
 	{AzureTDX, asn1.ObjectIdentifier{1, 3, 9900, 4, 3}, false},
 }

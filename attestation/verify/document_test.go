@@ -74,7 +74,7 @@ func TestGoldenDocuments(t *testing.T) {
 	} {
 		raw, err := os.ReadFile(filepath.Join("testdata", file))
 		require.NoError(t, err)
-		v := verify.QEMUVTPM(policy(t, map[int]verify.Measurement{12: {Expected: zero}, 15: {Expected: zero}}), binding, nil)
+		v := verify.New(policy(t, map[int]verify.Measurement{12: {Expected: zero}, 15: {Expected: zero}}), binding, nil, nil)
 		assert.NoError(t, v.Validate(t.Context(), raw, userData, nonce), file)
 	}
 }
@@ -90,7 +90,7 @@ func FuzzValidate(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(golden)
 	}
-	v := verify.QEMUVTPM(policy(f, honest(), [32]byte(other)), attestation.BindHashChain, nil)
+	v := verify.New(policy(f, honest(), [32]byte(other)), attestation.BindHashChain, nil, nil)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		require.Error(t, v.Validate(t.Context(), raw, userData, nonce), "the key is not the pinned one")
 		d, err := verify.ParseDocument(raw)
@@ -108,13 +108,16 @@ func FuzzParsePolicy(f *testing.F) {
 	for _, c := range goodPolicies {
 		f.Add([]byte(c))
 	}
+	for _, c := range policyOf {
+		f.Add([]byte(c))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		p, err := verify.ParsePolicy(raw)
 		if err != nil {
 			require.ErrorIs(t, err, verify.ErrPolicy)
 			return
 		}
-		v := verify.QEMUVTPM(p, attestation.BindHashChain, nil)
+		v := verify.New(p, attestation.BindHashChain, nil, nil)
 		require.NotErrorIs(t, v.Validate(t.Context(), nil, nil, nil), verify.ErrPolicy)
 	})
 }

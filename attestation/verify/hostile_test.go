@@ -14,7 +14,7 @@ import (
 
 // A6: documents that are as long as may be and cost more than they say.
 func TestCostlyDocuments(t *testing.T) {
-	v := verify.QEMUVTPM(policy(t, honest()), attestation.BindHashChain, nil)
+	v := verify.New(policy(t, honest()), attestation.BindHashChain, nil, nil)
 	most := attestation.MaxDocument
 	for name, raw := range map[string]string{
 		"arrays in arrays":                 strings.Repeat("[", most),
@@ -42,7 +42,7 @@ func TestCostlyDocuments(t *testing.T) {
 func TestClasses(t *testing.T) {
 	for class, kind := range map[string]error{
 		"policy": verify.ErrPolicy, "document": verify.ErrDocument, "key": verify.ErrKey,
-		"quote": verify.ErrQuote, "binding": verify.ErrBinding, "measurement": verify.ErrMeasurement,
+		"quote": verify.ErrQuote, "hardware": verify.ErrHardware, "binding": verify.ErrBinding, "measurement": verify.ErrMeasurement,
 	} {
 		assert.Equal(t, class, attestation.ClassOf(kind))
 	}

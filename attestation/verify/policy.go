@@ -21,17 +21,20 @@ type Measurement struct {
 
 // Policy says which machines to accept. The zero value accepts none.
 type Policy struct {
+	variant      attestation.Variant
 	measurements map[int]Measurement
 	trustedAKs   [][sha256.Size]byte
+	snp          snpRules
+	gcpProject   string
 }
 
-// NewPolicy takes expected values by the index of the PCR and, optionally, the
+// NewPolicy is about machines of the variant qemu-vtpm. It takes expected values by the index of the PCR and, optionally, the
 // SHA-256 hashes of the SubjectPublicKeyInfo (DER) of the attestation keys to
 // accept. Without such keys any software TPM that claims the measurements
 // passes. It fails with ErrPolicy if no measurement is enforced, or one cannot
 // be met.
 func NewPolicy(measurements map[int]Measurement, trustedAKs ...[32]byte) (Policy, error) {
-	p := Policy{measurements: map[int]Measurement{}, trustedAKs: slices.Clone(trustedAKs)}
+	p := Policy{variant: attestation.QEMUVTPM, measurements: map[int]Measurement{}, trustedAKs: slices.Clone(trustedAKs)}
 	enforced := false
 	for _, index := range slices.Sorted(maps.Keys(measurements)) {
 		m := measurements[index]
@@ -102,12 +105,4 @@ func (p Policy) trusts(fingerprint [sha256.Size]byte) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %x is not among the %d trusted ones", ErrKey, fingerprint, len(p.trustedAKs))
-}
-
-// usable guards against the zero value.
-func (p Policy) usable() error {
-	if len(p.measurements) == 0 {
-		return fmt.Errorf("%w: no expected measurements", ErrPolicy)
-	}
-	return nil
 }

@@ -14,9 +14,12 @@ import (
 
 // policyFile tells a list that is empty from one that is absent, which is nil.
 type policyFile struct {
+	Variant      string                  `json:"variant,omitempty"`
 	Measurements map[int]json.RawMessage `json:"measurements"`
 	Enforced     []int                   `json:"enforcedPCRs,omitzero"` // nil in the current form
 	TrustedAKs   []string                `json:"trustedAKs,omitzero"`
+	SNP          *snpFile                `json:"snp,omitempty"`
+	GCPProject   string                  `json:"gcpProject,omitempty"`
 }
 
 // ParsePolicy reads a policy from JSON in one of two forms. The current one has
@@ -29,7 +32,14 @@ type policyFile struct {
 //	{"measurements": {"12": "AA.."}, "enforcedPCRs": [12]}
 //
 // Both may have "trustedAKs", a list of hexadecimal SHA-256 hashes as for
-// NewPolicy. It fails with ErrPolicy for anything else.
+// NewPolicy, and "variant"; without it the policy is for qemu-vtpm. The variants
+// of SEV-SNP need, and no other has
+//
+//	"snp": {"minimumTCB": {"bootloader": 3, "tee": 0, "snp": 8, "microcode": 115}}
+//
+// in which azure-sev-snp needs "idKeyDigests", a list of hexadecimal SHA-384
+// hashes. The variants of GCP need "gcpProject", a project's ID. It fails with
+// ErrPolicy for anything else.
 func ParsePolicy(raw []byte) (Policy, error) {
 	var file policyFile
 	if err := exactjson.Unmarshal(raw, &file); err != nil {
@@ -43,7 +53,14 @@ func ParsePolicy(raw []byte) (Policy, error) {
 	if err != nil {
 		return Policy{}, fmt.Errorf("%w: trustedAKs: %w", ErrPolicy, err)
 	}
-	return NewPolicy(measurements, trustedAKs...)
+	policy, err := NewPolicy(measurements, trustedAKs...)
+	if err != nil {
+		return Policy{}, err
+	}
+	if err := file.variant(&policy); err != nil {
+		return Policy{}, fmt.Errorf("%w: %w", ErrPolicy, err)
+	}
+	return policy, nil
 }
 
 func (f policyFile) measurements() (map[int]Measurement, error) {
@@ -81,8 +98,8 @@ func readCurrent(raw json.RawMessage) (Measurement, error) {
 	if err := exactjson.Unmarshal(raw, into); err != nil {
 		return Measurement{}, err
 	}
-	digest, err := hexDigest(value.Expected)
-	return Measurement{Expected: digest[:], WarnOnly: value.WarnOnly != nil && *value.WarnOnly}, err
+	digest, err := hexDigest(value.Expected, sha256.Size)
+	return Measurement{Expected: digest, WarnOnly: value.WarnOnly != nil && *value.WarnOnly}, err
 }
 
 // read21 leaves enforcing to the list beside the values.
@@ -97,19 +114,19 @@ func (f policyFile) trustedAKs() (fingerprints [][sha256.Size]byte, err error) {
 		return nil, errors.New("list is empty: leave it out to trust any key")
 	}
 	for _, text := range f.TrustedAKs {
-		fingerprint, err := hexDigest(text)
+		fingerprint, err := hexDigest(text, sha256.Size)
 		if err != nil {
 			return nil, err
 		}
-		fingerprints = append(fingerprints, fingerprint)
+		fingerprints = append(fingerprints, [sha256.Size]byte(fingerprint))
 	}
 	return fingerprints, nil
 }
 
-func hexDigest(text string) ([sha256.Size]byte, error) {
+func hexDigest(text string, size int) ([]byte, error) {
 	digest, err := hex.DecodeString(text)
-	if err != nil || len(digest) != sha256.Size {
-		return [sha256.Size]byte{}, fmt.Errorf("want %d hexadecimal digits", 2*sha256.Size)
+	if err != nil || len(digest) != size {
+		return nil, fmt.Errorf("want %d hexadecimal digits", 2*size)
 	}
-	return [sha256.Size]byte(digest), nil
+	return digest, nil
 }

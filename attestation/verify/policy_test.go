@@ -37,7 +37,7 @@ func TestParsePolicy(t *testing.T) {
 			policy, err := verify.ParsePolicy([]byte(text))
 			require.NoError(t, err)
 			var warned []string
-			v := verify.QEMUVTPM(policy, attestation.BindHashChain, func(s string) { warned = append(warned, s) })
+			v := verify.New(policy, attestation.BindHashChain, nil, func(s string) { warned = append(warned, s) })
 			good, bad := newProver(), newProver()
 			bad.banks[11][15] = other
 			if strings.Contains(text, "trustedAKs") {
@@ -102,7 +102,7 @@ func TestNewPolicyCopies(t *testing.T) {
 	expected := []byte(strings.Clone(string(zero)))
 	p := policy(t, map[int]verify.Measurement{15: {Expected: expected}})
 	expected[0] = 1
-	v := verify.QEMUVTPM(p, attestation.BindHashChain, nil)
+	v := verify.New(p, attestation.BindHashChain, nil, nil)
 	raw := marshal(t, newProver().document(t, attestation.BindHashChain, userData, nonce))
 	assert.NoError(t, v.Validate(t.Context(), raw, userData, nonce))
 }

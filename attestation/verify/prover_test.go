@@ -26,17 +26,26 @@ type prover struct {
 	key   *rsa.PrivateKey
 	area  tpm2.Public
 	banks map[tpm2.Algorithm]map[int][]byte
+	info  []byte
 	// attest, if set, changes what is about to be signed as a quote.
 	attest func(*tpm2.AttestationData)
 }
 
-var softwareKey = sync.OnceValue(func() *rsa.PrivateKey {
+var softwareKey, otherSoftwareKey = sync.OnceValue(newKey), sync.OnceValue(newKey)
+
+func newKey() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
 	}
 	return key
-})
+}
+
+// useOtherKey makes the quotes those of another key.
+func (p *prover) useOtherKey() {
+	p.key = otherSoftwareKey()
+	p.area.RSAParameters.ModulusRaw = p.key.N.Bytes()
+}
 
 // newProver has an honest key and two banks: the SHA-256 bank, with PCR i full
 // of bytes i but 15, which is zero, and SHA-512, which is stronger.
@@ -63,11 +72,11 @@ func value(i int) []byte {
 
 func (p *prover) document(t testing.TB, binding attestation.Binding, userData, nonce []byte) attestation.Document {
 	t.Helper()
-	qualifying, err := binding.QualifyingData(userData, nonce, nil)
+	qualifying, err := binding.QualifyingData(userData, nonce, p.info)
 	require.NoError(t, err)
 	public, err := p.area.Encode()
 	require.NoError(t, err)
-	d := attestation.Document{UserData: userData}
+	d := attestation.Document{UserData: userData, InstanceInfo: p.info}
 	d.Attestation.AKPub = public
 	for _, bank := range []tpm2.Algorithm{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA512} {
 		if pcrs, ok := p.banks[bank]; ok {

@@ -6,9 +6,15 @@
 // SHA-256 bank alone is looked at: other banks, whose PCRs nobody compares,
 // prove nothing about it.
 //
-// Non-goals: the event log is not evaluated, since the PCRs decide. Without a
-// pinned attestation key (NewPolicy) a document proves nothing about hardware:
-// the attributes of the key are then the peer's own claim.
+// What a document proves depends on who vouches for the attestation key, which
+// each variant decides for itself (trusts). On QEMU nobody does: without a pinned
+// key a document proves nothing about hardware, and the attributes of the key
+// are the peer's own claim.
+//
+// Non-goals: the event log is not evaluated, since the PCRs decide. No network
+// is used, but for the question to Google (GCE) where no key is pinned; so
+// revocation lists of hardware makers are not looked at: the policy's minimum
+// versions are what takes trust away from old firmware.
 package verify
 
 import (
@@ -35,40 +41,43 @@ var (
 	ErrQuote = attestation.NewFault("quote", "invalid quote")
 	// ErrBinding reports a document made for another key or another nonce.
 	ErrBinding = attestation.NewFault("binding", "document is not bound to this connection")
+	// ErrHardware reports a hardware report that does not vouch for the key, or
+	// is of hardware that the policy does not accept.
+	ErrHardware = attestation.NewFault("hardware", "untrusted hardware report")
 	// ErrMeasurement reports an enforced measurement with another value.
 	ErrMeasurement = attestation.NewFault("measurement", "unexpected measurement")
 )
 
-// QEMUVTPM validates qemu-vtpm documents. It calls warn, which may be nil, with
-// a sentence for each measurement that differs and is not enforced.
-func QEMUVTPM(policy Policy, binding attestation.Binding, warn func(string)) attestation.Validator {
+// New validates documents of the policy's variant. It calls warn, which may be
+// nil, with a sentence for each measurement that differs and is not enforced.
+// Documents of Compute Engine need pinned keys or gce, which may be nil.
+func New(policy Policy, binding attestation.Binding, gce GCE, warn func(string)) attestation.Validator {
 	if warn == nil {
 		warn = func(string) {}
 	}
-	return validator{policy: policy, binding: binding, warn: warn}
+	return validator{policy: policy, binding: binding, gce: gce, warn: warn, amd: pinnedAMD()}
 }
 
 type validator struct {
 	policy  Policy
 	binding attestation.Binding
+	gce     GCE
 	warn    func(string)
+	amd     amdCertificates
 }
 
-func (validator) Variant() attestation.Variant { return attestation.QEMUVTPM }
+func (v validator) Variant() attestation.Variant { return v.policy.variant }
 
 // Validate fails with one of the kinds above. Under BindSigned the user data is
 // tied to the quote by the key alone: whoever can make that key sign can mix
 // documents, so prefer BindHashChain.
-func (v validator) Validate(_ context.Context, document, userData, nonce []byte) error {
-	if err := v.policy.usable(); err != nil {
+func (v validator) Validate(ctx context.Context, document, userData, nonce []byte) error {
+	if err := v.usable(); err != nil {
 		return err
 	}
 	d, err := ParseDocument(document)
 	if err != nil {
 		return err
-	}
-	if len(d.InstanceInfo) != 0 {
-		return fmt.Errorf("%w: instance info of %d bytes, want none on QEMU", ErrDocument, len(d.InstanceInfo))
 	}
 	key, err := parseKey(d.Attestation.AKPub)
 	if err != nil {
@@ -84,7 +93,31 @@ func (v validator) Validate(_ context.Context, document, userData, nonce []byte)
 	if err != nil {
 		return err
 	}
+	if err := v.trust(ctx, d, key, nonce); err != nil {
+		return err
+	}
 	return v.policy.judge(pcrs, v.warn)
+}
+
+// usable guards against the zero value of a policy, and against instance info
+// that nothing ties to the quote.
+func (v validator) usable() error {
+	if len(v.policy.measurements) == 0 {
+		return fmt.Errorf("%w: no expected measurements", ErrPolicy)
+	}
+	if v.policy.variant != attestation.QEMUVTPM && v.binding == attestation.BindSigned {
+		return fmt.Errorf("%w: documents of %s are validated in their current form only, not in that of release 2.1", ErrPolicy, v.policy.variant)
+	}
+	return nil
+}
+
+// trust asks who vouches for key. The quote has been found to be good.
+func (v validator) trust(ctx context.Context, d attestation.Document, key attestationKey, nonce []byte) error {
+	extraData, err := attestation.ExtraData(d.UserData, nonce)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBinding, err)
+	}
+	return trusts[v.policy.variant](ctx, v, evidence{key: key, info: d.InstanceInfo, extraData: extraData})
 }
 
 // checkBinding ties the document to userData. Under BindHashChain this takes

@@ -43,7 +43,7 @@ func TestAccepts(t *testing.T) {
 	} {
 		for _, binding := range []attestation.Binding{attestation.BindHashChain, attestation.BindSigned} {
 			t.Run(fmt.Sprintf("%s, binding %d", name, binding), func(t *testing.T) {
-				v := verify.QEMUVTPM(policy, binding, func(s string) { t.Error("warned:", s) })
+				v := verify.New(policy, binding, nil, func(s string) { t.Error("warned:", s) })
 				raw := marshal(t, p.document(t, binding, userData, nonce))
 				require.NoError(t, v.Validate(t.Context(), raw, userData, nonce))
 				assert.Equal(t, attestation.QEMUVTPM, v.Variant())
@@ -61,7 +61,7 @@ func TestAcceptsWhatIsIgnored(t *testing.T) {
 	d.Attestation.EventLog = []byte("whatever")
 	raw := strings.Replace(string(marshal(t, d)), `"ak_pub"`,
 		`"ak_cert":"AA==","intermediate_certs":["AA=="],"canonical_event_log":"AA==","TeeAttestation":{"SevSnpAttestation":{}},"ak_pub"`, 1)
-	v := verify.QEMUVTPM(policy(t, honest()), attestation.BindHashChain, nil)
+	v := verify.New(policy(t, honest()), attestation.BindHashChain, nil, nil)
 	require.NoError(t, v.Validate(t.Context(), []byte(raw), userData, nonce))
 }
 
@@ -180,8 +180,10 @@ func TestRefusesDocuments(t *testing.T) {
 			kind: verify.ErrQuote},
 		"user data of another TLS key": {document: func(d *attestation.Document) { d.UserData = other },
 			kind: verify.ErrBinding, text: "it is for user data cccc"},
-		"instance info": {document: func(d *attestation.Document) { d.InstanceInfo = []byte("{}") },
+		"instance info": {prover: func(p *prover) { p.info = []byte("{}") },
 			kind: verify.ErrDocument, text: "instance info of 2 bytes"},
+		"instance info that is not in the quote": {document: func(d *attestation.Document) { d.InstanceInfo = []byte("{}") },
+			kind: verify.ErrBinding, text: "quote is over"},
 		"user data signature of release 2.1": {document: func(d *attestation.Document) { d.UserDataSignature = []byte{1} },
 			kind: verify.ErrDocument, text: "release 2.1"},
 	})
@@ -204,7 +206,7 @@ func run(t *testing.T, cases map[string]refusal) {
 				require.NotEqual(t, string(raw), changed, "the row changes nothing")
 				raw = []byte(changed)
 			}
-			v := verify.QEMUVTPM(policy(t, honest()), attestation.BindHashChain, nil)
+			v := verify.New(policy(t, honest()), attestation.BindHashChain, nil, nil)
 			err := v.Validate(t.Context(), raw, userData, nonce)
 			require.ErrorIs(t, err, c.kind)
 			assert.ErrorContains(t, err, c.text)
@@ -237,7 +239,7 @@ func TestRefusesOtherBindings(t *testing.T) {
 			if c.document != nil {
 				c.document(&d)
 			}
-			v := verify.QEMUVTPM(policy(t, honest()), c.wanted, nil)
+			v := verify.New(policy(t, honest()), c.wanted, nil, nil)
 			err := v.Validate(t.Context(), marshal(t, d), userData, c.nonce)
 			require.ErrorIs(t, err, c.kind)
 			assert.ErrorContains(t, err, c.text)
@@ -246,7 +248,7 @@ func TestRefusesOtherBindings(t *testing.T) {
 }
 
 func TestRefusesUnpinnedKeys(t *testing.T) {
-	v := verify.QEMUVTPM(policy(t, honest(), [32]byte(other)), attestation.BindHashChain, nil)
+	v := verify.New(policy(t, honest(), [32]byte(other)), attestation.BindHashChain, nil, nil)
 	p := newProver()
 	err := v.Validate(t.Context(), marshal(t, p.document(t, attestation.BindHashChain, userData, nonce)), userData, nonce)
 	require.ErrorIs(t, err, verify.ErrKey)
@@ -254,7 +256,7 @@ func TestRefusesUnpinnedKeys(t *testing.T) {
 }
 
 func TestZeroPolicyRefuses(t *testing.T) {
-	v := verify.QEMUVTPM(verify.Policy{}, attestation.BindHashChain, nil)
+	v := verify.New(verify.Policy{}, attestation.BindHashChain, nil, nil)
 	raw := marshal(t, newProver().document(t, attestation.BindHashChain, userData, nonce))
 	assert.ErrorIs(t, v.Validate(t.Context(), raw, userData, nonce), verify.ErrPolicy)
 }
@@ -264,7 +266,7 @@ func TestWarnsOnly(t *testing.T) {
 	expected[0] = verify.Measurement{Expected: other, WarnOnly: true}
 	expected[1] = verify.Measurement{Expected: value(1), WarnOnly: true}
 	var warnings []string
-	v := verify.QEMUVTPM(policy(t, expected), attestation.BindHashChain, func(s string) { warnings = append(warnings, s) })
+	v := verify.New(policy(t, expected), attestation.BindHashChain, nil, func(s string) { warnings = append(warnings, s) })
 	raw := marshal(t, newProver().document(t, attestation.BindHashChain, userData, nonce))
 	require.NoError(t, v.Validate(t.Context(), raw, userData, nonce))
 	assert.Equal(t, []string{fmt.Sprintf("measurement 0 differs: expected %x, got %x", other, zero)}, warnings)
@@ -272,7 +274,7 @@ func TestWarnsOnly(t *testing.T) {
 
 func TestOversizeDocument(t *testing.T) {
 	raw := marshal(t, newProver().document(t, attestation.BindHashChain, userData, nonce))
-	v := verify.QEMUVTPM(policy(t, honest()), attestation.BindHashChain, nil)
+	v := verify.New(policy(t, honest()), attestation.BindHashChain, nil, nil)
 	padded := append(raw, bytes.Repeat([]byte{' '}, attestation.MaxDocument-len(raw))...)
 	require.NoError(t, v.Validate(t.Context(), padded, userData, nonce))
 	err := v.Validate(t.Context(), append(padded, ' '), userData, nonce)

@@ -10,9 +10,10 @@ import (
 func (p Policy) Without(pcr int) (Policy, error) {
 	rest := maps.Clone(p.measurements)
 	delete(rest, pcr)
-	policy, err := NewPolicy(rest, p.trustedAKs...)
+	checked, err := NewPolicy(rest)
 	if err != nil {
 		return Policy{}, fmt.Errorf("without PCR %d: %w", pcr, err)
 	}
-	return policy, nil
+	p.measurements = checked.measurements
+	return p, nil
 }

@@ -45,7 +45,7 @@ func TestIssue(t *testing.T) {
 			t.Run(name+", profile "+profile.Name, func(t *testing.T) {
 				tpm := start(t)
 				issuer := tpm.Issuer(profile.Binding)
-				validator := verify.QEMUVTPM(zeroIn(t, profile.ClusterIDPCR), profile.Binding, nil)
+				validator := verify.New(zeroIn(t, profile.ClusterIDPCR), profile.Binding, nil, nil)
 				raw, err := issuer.Issue(t.Context(), userData, nonce)
 				require.NoError(t, err)
 				require.NoError(t, validator.Validate(t.Context(), raw, userData, nonce))
@@ -83,7 +83,7 @@ func TestForgeryOnFourBanks(t *testing.T) {
 			}
 			raw, err = json.Marshal(d)
 			require.NoError(t, err)
-			validator := verify.QEMUVTPM(zeroIn(t, profile.ClusterIDPCR), profile.Binding, nil)
+			validator := verify.New(zeroIn(t, profile.ClusterIDPCR), profile.Binding, nil, nil)
 			assert.ErrorIs(t, validator.Validate(t.Context(), raw, userData, nonce), verify.ErrQuote)
 		})
 	}
@@ -93,7 +93,7 @@ func TestIssueWithoutSHA256Bank(t *testing.T) {
 	tpm := onSWTPM(t, "sha1")
 	raw, err := tpm.Issuer(attestation.BindHashChain).Issue(t.Context(), userData, nonce)
 	require.NoError(t, err)
-	err = verify.QEMUVTPM(zeroIn(t, 15), attestation.BindHashChain, nil).Validate(t.Context(), raw, userData, nonce)
+	err = verify.New(zeroIn(t, 15), attestation.BindHashChain, nil, nil).Validate(t.Context(), raw, userData, nonce)
 	assert.ErrorIs(t, err, verify.ErrQuote)
 }
 

@@ -42,12 +42,14 @@ func TestRecoverAttestedNode(t *testing.T) {
 		notes string // wanted on stderr
 		want  string // wanted error; empty means recovered
 	}{
-		"config of 2.24":      {attestation.BindHashChain, map[string]string{defaultConfig: honest224}, "", "", ""},
-		"config of 2.1":       {attestation.BindSigned, map[string]string{defaultConfig: honest21}, "--compat 2.1", "Warning:", ""},
-		"config elsewhere":    {attestation.BindHashChain, map[string]string{"other.yaml": honest224}, "--config other.yaml", "", ""},
-		"measurements":        {attestation.BindHashChain, map[string]string{"m.json": measured}, "--measurements m.json", "", ""},
-		"measurements first":  {attestation.BindHashChain, map[string]string{"m.json": measured, defaultConfig: "attestation: {qemuVTPM: {measurements: {4: " + four + "}}}\n"}, "--measurements m.json", "", ""},
-		"other kernel":        {attestation.BindHashChain, map[string]string{defaultConfig: "attestation: {qemuVTPM: {measurements: {4: " + four + "}}}\n"}, "", "", "is not trusted and got no key: attested TLS: peer refused (measurement): unexpected measurement: measurement 4 differs: expected " + four + ", got "},
+		"config of 2.24":     {attestation.BindHashChain, map[string]string{defaultConfig: honest224}, "", "", ""},
+		"config of 2.1":      {attestation.BindSigned, map[string]string{defaultConfig: honest21}, "--compat 2.1", "Warning:", ""},
+		"config elsewhere":   {attestation.BindHashChain, map[string]string{"other.yaml": honest224}, "--config other.yaml", "", ""},
+		"measurements":       {attestation.BindHashChain, map[string]string{"m.json": measured}, "--measurements m.json", "", ""},
+		"measurements first": {attestation.BindHashChain, map[string]string{"m.json": measured, defaultConfig: "attestation: {qemuVTPM: {measurements: {4: " + four + "}}}\n"}, "--measurements m.json", "", ""},
+		"other kernel":       {attestation.BindHashChain, map[string]string{defaultConfig: "attestation: {qemuVTPM: {measurements: {4: " + four + "}}}\n"}, "", "", "is not trusted and got no key: attested TLS: peer refused (measurement): unexpected measurement: measurement 4 differs: expected " + four + ", got "},
+		"node of no cloud": {attestation.BindHashChain, map[string]string{"m.json": `{"variant": "aws-sev-snp", "measurements": {"15": "` + zeros + `"}, "snp": {"minimumTCB": {"bootloader": 0, "tee": 0, "snp": 0, "microcode": 0}}}`},
+			"--measurements m.json", "", "is not trusted and got no key: attested TLS: peer refused (variant): "},
 		"node of 2.1":         {attestation.BindSigned, map[string]string{defaultConfig: honest224}, "", "", "is not trusted and got no key"},
 		"node of 2.24 as 2.1": {attestation.BindHashChain, map[string]string{defaultConfig: honest224}, "--compat 2.1", "", "is not trusted and got no key"},
 	} {

@@ -14,7 +14,7 @@ import (
 
 var (
 	errNoMeasurements = errors.New("no expected measurements")
-	errVariant        = errors.New("holds measurements for another kind of machine than qemu-vtpm, the only one that this program can validate")
+	errVariant        = errors.New("holds measurements for another kind of machine than qemu-vtpm, which this program reads from JSON only")
 )
 
 // configFile is what constellation-conf.yaml says about honest nodes. Both

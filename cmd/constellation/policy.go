@@ -9,16 +9,23 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/gce"
 	"disk-mapper/attestation/verify"
+	"disk-mapper/internal/cloud"
 
 	"go.yaml.in/yaml/v3"
 )
 
 const defaultConfig = "constellation-conf.yaml"
 
+// googleToken is the variable in which tools of Google's cloud look for an
+// operator's access token.
+const googleToken = "GOOGLE_OAUTH_ACCESS_TOKEN"
+
 const howToMeasure = `a node could not be told from an impostor that wants the key.
 Say what an honest node measures, in one of these ways:
-  --measurements FILE   JSON {"measurements": {"4": {"expected": "<hex>"}, ...}}
+  --measurements FILE   JSON {"measurements": {"4": {"expected": "<hex>"}, ...}};
+                        with "variant" for nodes in a cloud
   --config FILE         YAML with attestation.qemuVTPM.measurements (or, up to
                         v2.1, provider.qemu.measurements); the default is
                         ` + defaultConfig + ` in the workspace
@@ -44,7 +51,7 @@ func (t trust) nodes(files workspace, notes io.Writer) (atls.Policy, error) {
 		return atls.Policy{}, err
 	}
 	warn := func(text string) { fmt.Fprintln(notes, "Warning:", text) }
-	return atls.Require(verify.QEMUVTPM(expected, t.binding, warn)), nil
+	return atls.Require(verify.New(expected, t.binding, gce.New(cloud.NewHTTPClient(), os.Getenv(googleToken)), warn)), nil
 }
 
 func (t trust) expected(files workspace) (verify.Policy, error) {

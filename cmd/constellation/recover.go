@@ -23,10 +23,14 @@ are served one after the other until none answers any more; "Pushed recovery key
 is printed for each. Once the control plane has a quorum again (3 of 5 nodes, say),
 the remaining nodes get their keys from the cluster without your help.
 
-A node gets its key only if its attestation shows the expected measurements. The
-master secret stays on this machine: a node gets the key of its own disk and the
-cluster's measurement secret, nothing else. A wrong key does a node no harm: it
-refuses the key and keeps waiting.
+A node gets its key only if its attestation shows the expected measurements. For
+nodes in a cloud the JSON file also says, with "variant", how they attest
+themselves; about nodes at Google, Google is asked with the access token in
+` + googleToken + `, unless the file pins their keys.
+
+The master secret stays on this machine: a node gets the key of its own disk and
+the cluster's measurement secret, nothing else. A wrong key does a node no harm:
+it refuses the key and keeps waiting.
 
 Exit status 0 means that all nodes that were found got their keys, or that none
 was found waiting. 1 means that a node was found and not recovered, or that it
@@ -62,7 +66,7 @@ func recoverCommand(files *workspace, speed pace) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVarP(&opts.endpoint, "endpoint", "e", "", "recover the nodes at `HOST[:PORT]` (default: port 9999 of the cluster's address in "+stateFile+" or "+clusterIDFile+")")
 	flags.StringVar(&opts.masterSecret, "master-secret", defaultMasterSecret, "read the cluster's master secret from this `FILE`")
-	flags.StringVar(&opts.trust.measurements, "measurements", "", "read the expected measurements of nodes from this JSON `FILE`")
+	flags.StringVar(&opts.trust.measurements, "measurements", "", "read the expected measurements of nodes, and their variant, from this JSON `FILE`")
 	flags.StringVar(&opts.trust.config, "config", defaultConfig, "read the expected measurements from this YAML `FILE` if there is no --measurements")
 	flags.StringVar(&opts.identity, "identity", "", "prove to nodes that demand it that you have this SSH key: a private key `FILE`, or a public one whose private key is in the SSH agent")
 	flags.StringVar(&opts.compat, "compat", attestation.Profile224.Name, "be compatible with nodes of this `RELEASE`: 2.24 or 2.1")

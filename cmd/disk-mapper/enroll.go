@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"disk-mapper/attestation/issue"
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/disk"
+	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/setup"
 
@@ -47,6 +49,10 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 		return err
 	}
 	defer tpm.Close()
+	issuer, err := issue.New(o.variant, tpm, o.profile.Binding, issue.Here(cloud.NewHTTPClient()))
+	if err != nil {
+		return err
+	}
 	log = log.Named("enroll")
 	metadata := o.metadata()
 	joinServices, err := joinPolicy(joinPolicyFile, o.profile, log)
@@ -54,7 +60,7 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 		return err
 	}
 	office := registry{
-		metadata: metadata, sources: o.endpoints(metadata), issuer: tpm.Issuer(o.profile.Binding),
+		metadata: metadata, sources: o.endpoints(metadata), issuer: issuer,
 		joinServices: joinServices, disk: d.ID(), log: log,
 	}
 	t, err := office.ticket(ctx)

@@ -7,7 +7,9 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/gce"
 	"disk-mapper/attestation/verify"
+	"disk-mapper/internal/cloud"
 
 	"go.uber.org/zap"
 )
@@ -33,7 +35,7 @@ func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls
 	warn := func(text string) {
 		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text))
 	}
-	return atls.Require(verify.QEMUVTPM(policy, profile.Binding, warn)), nil
+	return atls.Require(verify.New(policy, profile.Binding, gce.New(cloud.NewHTTPClient(), ""), warn)), nil
 }
 
 func readJoinPolicy(path string, profile attestation.Profile) (verify.Policy, error) {

@@ -9,8 +9,11 @@ import (
 	"io"
 	"os"
 
+	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/issue"
 	"disk-mapper/attestation/vtpm"
+	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
 	"disk-mapper/recoveryserver"
@@ -104,15 +107,18 @@ func boot(ctx context.Context, o options, handover setup.Handover, status func(s
 		if err != nil {
 			return err
 		}
-		b.Register, b.Sources = register, sources(o, tpm, joinServices, log)
+		issuer, err := issue.New(o.variant, tpm, o.profile.Binding, issue.Here(cloud.NewHTTPClient()))
+		if err != nil {
+			return err
+		}
+		b.Register, b.Sources = register, sources(o, issuer, joinServices, log)
 	} else {
 		log.Info("The state disk is new", zap.Stringer("state", d.State()), zap.Bool("zero", d.Zero()))
 	}
 	return b.Run(ctx)
 }
 
-func sources(o options, tpm *vtpm.TPM, joinServices atls.Policy, log *zap.Logger) []setup.Source {
-	issuer := tpm.Issuer(o.profile.Binding)
+func sources(o options, issuer attestation.Issuer, joinServices atls.Policy, log *zap.Logger) []setup.Source {
 	metadata := o.metadata()
 	return []setup.Source{
 		controlPlaneOnly{metadata, recoveryserver.New(recoveryAddress, issuer, o.operators, log), log},

@@ -51,6 +51,7 @@ func TestServesAttestedNodes(t *testing.T) {
 		"node of 2.1":               {"2.1", `{"measurements": {"4": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, "enforcedPCRs": [4]}`, attestation.BindSigned, ""},
 		"node of 2.1 as 2.24":       {"2.24", zeroPolicy, attestation.BindSigned, "peer refused"},
 		"node of 2.24 as 2.1":       {"2.1", zeroPolicy, attestation.BindHashChain, "peer refused"},
+		"node of no cloud":          {"2.24", `{"variant": "aws-sev-snp", "snp": {"minimumTCB": {"bootloader": 0, "tee": 0, "snp": 0, "microcode": 0}}, ` + zeroPolicy[1:], attestation.BindHashChain, "attestation variant is not accepted"},
 		"other kernel":              {"2.24", `{"measurements": {"4": {"expected": "0404040404040404040404040404040404040404040404040404040404040404", "warnOnly": false}}}`, attestation.BindHashChain, "measurement 4 differs"},
 		"other kernel, only warned": {"2.24", `{"measurements": {"4": {"expected": "0404040404040404040404040404040404040404040404040404040404040404", "warnOnly": true}, "5": {"expected": "0000000000000000000000000000000000000000000000000000000000000000", "warnOnly": false}}}`, attestation.BindHashChain, ""},
 	} {
@@ -93,7 +94,7 @@ func TestAttestsItself(t *testing.T) {
 	require.NoError(t, err)
 	other, err := verify.ParsePolicy([]byte(strings.ReplaceAll(zeroPolicy, "000", "040")))
 	require.NoError(t, err)
-	node := verify.QEMUVTPM(policy, attestation.BindHashChain, nil)
+	node := verify.New(policy, attestation.BindHashChain, nil, nil)
 	self := tpm.Issuer(attestation.BindHashChain)
 	require.NoError(t, tryOnce(t.Context(), self))
 	for name, tt := range map[string]struct {
@@ -119,7 +120,7 @@ func TestAttestsItself(t *testing.T) {
 			}()
 			defer func() { stop(); require.NoError(t, <-ended) }()
 			ticket, err := rejoinclient.RequestJoin(ctx, <-screen.address, tpm.Issuer(attestation.BindHashChain),
-				atls.Require(verify.QEMUVTPM(tt.policy, attestation.BindHashChain, nil)),
+				atls.Require(verify.New(tt.policy, attestation.BindHashChain, nil, nil)),
 				&joinproto.IssueJoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"})
 			if tt.why != "" {
 				require.ErrorContains(t, err, tt.why)

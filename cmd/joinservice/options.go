@@ -33,6 +33,8 @@ Files:
   policy            JSON, what the PCRs of an honest node hold:
                     {"measurements": {"4": {"expected": "<hex>", "warnOnly": false}, ...}}
                     or {"measurements": {"4": "<base64>", ...}, "enforcedPCRs": [4]}
+                    Nodes in a cloud need "variant" and what goes with it, as
+                    told in docs/operations.md.
                     A change counts from the next node on. While the file is
                     missing or broken, the last good policy stays in force and
                     an ERROR is logged.
@@ -63,7 +65,7 @@ func parseOptions(args []string, terminal io.Writer) (options, error) {
 	flags.StringVar(&opts.salt, "measurement-salt", "", "read the cluster's measurement salt from `FILE`")
 	flags.BoolVar(&opts.createSalt, "create-measurement-salt", false, "draw a salt if the file is missing: for the first start in a cluster's life")
 	flags.StringVar(&opts.policy, "policy", "", "accept only nodes that fulfil the attestation policy in `FILE`")
-	flags.BoolVar(&opts.attest, "attest", false, "attest this machine to nodes, with its TPM: for nodes whose image has a policy for JoinServices")
+	flags.BoolVar(&opts.attest, "attest", false, "attest this machine to nodes, as one of the policy's variant: for nodes whose image has a policy for JoinServices")
 	compat := flags.String("compat", attestation.Profile224.Name, "be compatible with the nodes of this `RELEASE`: 2.24 or 2.1")
 	flags.IntVar(&opts.verbosity, "v", 0, "log `LEVEL`: -1 debug, 0 info, 1 warnings, 2 errors")
 

@@ -11,8 +11,11 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/gce"
+	"disk-mapper/attestation/issue"
 	"disk-mapper/attestation/verify"
 	"disk-mapper/attestation/vtpm"
+	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/joinservice"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
@@ -49,7 +52,10 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	defer tpm.Close()
-	self := tpm.Issuer(opts.profile.Binding)
+	self, err := issue.New(nodes.Variant(), tpm, opts.profile.Binding, issue.Here(cloud.NewHTTPClient()))
+	if err != nil {
+		return err
+	}
 	if err := tryOnce(ctx, self); err != nil {
 		return err
 	}
@@ -77,8 +83,9 @@ func serve(ctx context.Context, address string, tickets *joinservice.Tickets, se
 
 func judge(profile attestation.Profile, log *zap.Logger) func(verify.Policy) attestation.Validator {
 	warn := func(text string) { log.Warn("Node differs from the policy, not enforced", zap.String("warning", text)) }
+	google := gce.New(cloud.NewHTTPClient(), "")
 	return func(policy verify.Policy) attestation.Validator {
-		return verify.QEMUVTPM(policy, profile.Binding, warn)
+		return verify.New(policy, profile.Binding, google, warn)
 	}
 }
 

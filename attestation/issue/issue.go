@@ -1,0 +1,97 @@
+// Package issue issues the documents of each variant: the vTPM's part comes from
+// attestation/vtpm, instance info from the hardware's report device and from the
+// platform's metadata service, over plain HTTP.
+//
+// Trust boundary: both are the host's. What they say is passed on, for
+// validators to judge.
+package issue
+
+import (
+	"context"
+	"crypto"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"disk-mapper/attestation"
+	"disk-mapper/attestation/vtpm"
+
+	"github.com/google/go-sev-guest/client"
+	tools "github.com/google/go-tpm-tools/client"
+	"github.com/google/go-tpm/tpmutil"
+)
+
+// MetadataURL is where all platforms have their metadata service.
+const MetadataURL = "http://169.254.169.254"
+
+// Reporter is a source of SNP reports: a report with its certificate table after
+// it, of the given privilege level.
+type Reporter interface {
+	GetRawQuoteAtLevel(reportData [64]byte, level uint) ([]byte, error)
+}
+
+// Platform is where instance info comes from.
+type Platform struct {
+	// HTTP bounds the time and the length of answers.
+	HTTP *http.Client
+	// Metadata is the scheme and host of the metadata service.
+	Metadata string
+	// Reporter finds the source of reports.
+	Reporter func() (Reporter, error)
+}
+
+// Here is the platform that this machine runs on. Reports come from configfs
+// or, where the kernel has none there, from the guest device.
+func Here(http *http.Client) Platform {
+	return Platform{HTTP: http, Metadata: MetadataURL, Reporter: sync.OnceValues(func() (Reporter, error) {
+		return client.GetLeveledQuoteProvider()
+	})}
+}
+
+// New returns the issuer of a variant's documents. It fails for variants, and
+// bindings of them, that are not supported.
+func New(variant attestation.Variant, tpm *vtpm.TPM, binding attestation.Binding, on Platform) (attestation.Issuer, error) {
+	makeInfo := infos[variant]
+	if variant == attestation.QEMUVTPM {
+		return tpm.Issuer(binding), nil
+	}
+	if makeInfo == nil {
+		return nil, fmt.Errorf("attestation variant %q is not supported", variant)
+	}
+	if binding != attestation.BindHashChain {
+		return nil, fmt.Errorf("attestation variant %q is not supported in the form of release 2.1", variant)
+	}
+	machine := vtpm.Machine{Variant: variant, Key: keys[variant]}
+	machine.Info = func(ctx context.Context, ak crypto.PublicKey, extraData []byte) ([]byte, error) {
+		return makeInfo(ctx, source{on, tpm, ak, extraData})
+	}
+	return tpm.IssuerOf(machine, binding), nil
+}
+
+// keys opens the attestation key of each variant.
+var keys = map[attestation.Variant]func(io.ReadWriter) (*tools.Key, error){
+	attestation.AWSSEVSNP:   tools.AttestationKeyRSA,
+	attestation.GCPSEVSNP:   tools.GceAttestationKeyRSA,
+	attestation.AzureSEVSNP: azureKey,
+}
+
+// infos makes the instance info of each variant.
+var infos = map[attestation.Variant]func(context.Context, source) ([]byte, error){
+	attestation.AWSSEVSNP:   awsSNP,
+	attestation.GCPSEVSNP:   gcpSNP,
+	attestation.AzureSEVSNP: azureSNP,
+}
+
+// source is what instance info is made from.
+type source struct {
+	Platform
+	tpm       *vtpm.TPM
+	ak        crypto.PublicKey
+	extraData []byte
+}
+
+// azureKey is the key that Azure puts into each vTPM.
+func azureKey(tpm io.ReadWriter) (*tools.Key, error) {
+	return tools.LoadCachedKey(tpm, tpmutil.Handle(0x81000003), tools.NullSession{})
+}

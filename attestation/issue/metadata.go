@@ -1,0 +1,73 @@
+package issue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+
+	"disk-mapper/attestation/instance"
+)
+
+// hclIndex is where Azure leaves the report about a VM.
+const hclIndex = 0x01400001
+
+// gceSelf is this instance by the names that Google's services know.
+func (s source) gceSelf(ctx context.Context) (instance.GCE, error) {
+	var found []string
+	for _, name := range []string{"project/project-id", "instance/zone", "instance/name"} {
+		value, err := s.get(ctx, "/computeMetadata/v1/"+name, "Metadata-Flavor", "Google")
+		if err != nil {
+			return instance.GCE{}, err
+		}
+		found = append(found, string(value))
+	}
+	return instance.GCE{Project: found[0], Zone: path.Base(found[1]), Name: found[2]}, nil
+}
+
+// thim asks Azure for the certificates of this machine's processor, in PEM: its
+// own, and a chain that begins with the one above it.
+func (s source) thim(ctx context.Context) (signer, chain []byte, err error) {
+	const where = "/metadata/THIM/amd/certification"
+	raw, err := s.get(ctx, where, "Metadata", "True")
+	if err != nil {
+		return nil, nil, err
+	}
+	var answer struct{ VCEKCert, CertificateChain string }
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", where, err)
+	}
+	if answer.VCEKCert == "" || answer.CertificateChain == "" {
+		return nil, nil, fmt.Errorf("reading %s: vcekCert and certificateChain have %d and %d bytes, want some in both",
+			where, len(answer.VCEKCert), len(answer.CertificateChain))
+	}
+	return []byte(answer.VCEKCert), []byte(answer.CertificateChain), nil
+}
+
+// get asks the metadata service. Each platform wants a header with it.
+func (s source) get(ctx context.Context, where, header, value string) ([]byte, error) {
+	return s.ask(ctx, http.MethodGet, where, header, value)
+}
+
+func (s source) ask(ctx context.Context, method, where, header, value string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, s.Metadata+where, nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", where, err)
+	}
+	request.Header.Set(header, value)
+	response, err := s.HTTP.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", where, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("asking for %s: the metadata service answered with status %d", where, response.StatusCode)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", where, err)
+	}
+	return body, nil
+}

@@ -1,0 +1,14 @@
+package verify
+
+import (
+	"disk-mapper/attestation"
+
+	"github.com/google/go-sev-guest/verify/trust"
+)
+
+// TrustAMD makes v believe other roots than AMD's.
+func TrustAMD(v attestation.Validator, generation string, certificates *trust.ProductCerts) attestation.Validator {
+	inner := v.(validator)
+	inner.amd = amdCertificates{generation: certificates}
+	return inner
+}

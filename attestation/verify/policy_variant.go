@@ -1,0 +1,82 @@
+package verify
+
+import (
+	"cmp"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"slices"
+
+	"disk-mapper/attestation"
+
+	"github.com/google/go-sev-guest/kds"
+)
+
+// snpFile is what a policy file says about machines under SEV-SNP.
+type snpFile struct {
+	MinimumTCB struct {
+		Bootloader uint8 `json:"bootloader"`
+		TEE        uint8 `json:"tee"`
+		SNP        uint8 `json:"snp"`
+		Microcode  uint8 `json:"microcode"`
+	} `json:"minimumTCB"`
+	IDKeyDigests []string `json:"idKeyDigests,omitzero"`
+}
+
+// The variants that need certain members.
+var (
+	needSNP    = []attestation.Variant{attestation.AWSSEVSNP, attestation.GCPSEVSNP, attestation.AzureSEVSNP}
+	needIDKeys = []attestation.Variant{attestation.AzureSEVSNP}
+	needGCP    = []attestation.Variant{attestation.GCPSEVSNP}
+)
+
+// variant adds to p what the file says beyond measurements and keys. A member
+// that the variant has no use for is a sign of a mistake in the variant.
+func (f policyFile) variant(p *Policy) (err error) {
+	if p.variant, err = attestation.ParseVariant(cmp.Or(f.Variant, string(attestation.QEMUVTPM))); err != nil {
+		return err
+	}
+	if p.variant != attestation.QEMUVTPM && f.Enforced != nil {
+		return fmt.Errorf("enforcedPCRs: release 2.1 has no policies for %s", p.variant)
+	}
+	if err := needed(p.variant, needSNP, "snp", f.SNP != nil); err != nil {
+		return err
+	}
+	if err := needed(p.variant, needGCP, "gcpProject", f.GCPProject != ""); err != nil {
+		return err
+	}
+	p.gcpProject = f.GCPProject
+	if f.SNP != nil {
+		p.snp, err = f.SNP.rules(p.variant)
+	}
+	return err
+}
+
+func (f snpFile) rules(variant attestation.Variant) (snpRules, error) {
+	t := f.MinimumTCB
+	r := snpRules{minimumTCB: kds.TCBParts{BlSpl: t.Bootloader, TeeSpl: t.TEE, SnpSpl: t.SNP, UcodeSpl: t.Microcode}}
+	if f.IDKeyDigests != nil && len(f.IDKeyDigests) == 0 {
+		return snpRules{}, errors.New("snp: idKeyDigests: list is empty")
+	}
+	if err := needed(variant, needIDKeys, "snp.idKeyDigests", f.IDKeyDigests != nil); err != nil {
+		return snpRules{}, err
+	}
+	for _, text := range f.IDKeyDigests {
+		digest, err := hexDigest(text, sha512.Size384)
+		if err != nil {
+			return snpRules{}, fmt.Errorf("snp: idKeyDigests: %w", err)
+		}
+		r.idKeys = append(r.idKeys, digest)
+	}
+	return r, nil
+}
+
+func needed(variant attestation.Variant, by []attestation.Variant, member string, there bool) error {
+	switch needs := slices.Contains(by, variant); {
+	case needs && !there:
+		return fmt.Errorf("%s is missing: %s needs it", member, variant)
+	case !needs && there:
+		return fmt.Errorf("%s is of no use for %s", member, variant)
+	}
+	return nil
+}
