@@ -14,6 +14,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/ec2 v1.344.2 // the instances of a cluster
 	github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2 v1.63.9 // its load balancer
 	github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi v1.41.11 // which load balancer that is
+	github.com/google/go-eventlog v0.0.3-0.20260617163629-883cc5652c69 // what Google's firmware has measured
 	github.com/google/go-sev-guest v0.14.0 // SNP reports: asking for them, and their certificates and signatures
 	github.com/google/go-tpm v0.9.8 // TPM commands and structures
 	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; v0.4.11 requires a version of go-eventlog that cannot be downloaded

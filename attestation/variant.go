@@ -42,9 +42,9 @@ var variants = []struct {
 	supported bool
 }{
 	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}, true},
-	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}, false},
+	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}, true},
 	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}, true},
-	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}, false},
+	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}, true},
 	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}, true},
 	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}, true},
 	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}, false},

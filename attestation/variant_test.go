@@ -17,9 +17,9 @@ func TestVariants(t *testing.T) {
 		supported bool
 	}{
 		"qemu-vtpm":           {"1.3.9900.5.1", true},
-		"aws-nitro-tpm":       {"1.3.9900.2.1", false},
+		"aws-nitro-tpm":       {"1.3.9900.2.1", true},
 		"aws-sev-snp":         {"1.3.9900.2.2", true},
-		"gcp-sev-es":          {"1.3.9900.3.1", false},
+		"gcp-sev-es":          {"1.3.9900.3.1", true},
 		"gcp-sev-snp":         {"1.3.9900.3.2", true},
 		"azure-sev-snp":       {"1.3.9900.4.1", true},
 		"azure-trustedlaunch": {"1.3.9900.4.2", false},

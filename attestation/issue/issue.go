@@ -71,14 +71,18 @@ func New(variant attestation.Variant, tpm *vtpm.TPM, binding attestation.Binding
 
 // keys opens the attestation key of each variant.
 var keys = map[attestation.Variant]func(io.ReadWriter) (*tools.Key, error){
+	attestation.AWSNitroTPM: tools.AttestationKeyRSA,
 	attestation.AWSSEVSNP:   tools.AttestationKeyRSA,
+	attestation.GCPSEVES:    tools.GceAttestationKeyRSA,
 	attestation.GCPSEVSNP:   tools.GceAttestationKeyRSA,
 	attestation.AzureSEVSNP: azureKey,
 }
 
 // infos makes the instance info of each variant.
 var infos = map[attestation.Variant]func(context.Context, source) ([]byte, error){
+	attestation.AWSNitroTPM: awsNitro,
 	attestation.AWSSEVSNP:   awsSNP,
+	attestation.GCPSEVES:    gcpSES,
 	attestation.GCPSEVSNP:   gcpSNP,
 	attestation.AzureSEVSNP: azureSNP,
 }

@@ -27,6 +27,23 @@ func (s source) gceSelf(ctx context.Context) (instance.GCE, error) {
 	return instance.GCE{Project: found[0], Zone: path.Base(found[1]), Name: found[2]}, nil
 }
 
+func gcpSES(ctx context.Context, s source) ([]byte, error) {
+	self, err := s.gceSelf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(self)
+}
+
+// awsNitro is the identity document of the instance, as it is.
+func awsNitro(ctx context.Context, s source) ([]byte, error) {
+	token, err := s.ask(ctx, http.MethodPut, "/latest/api/token", "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "300")
+	if err != nil {
+		return nil, err
+	}
+	return s.get(ctx, "/latest/dynamic/instance-identity/document", "X-Aws-Ec2-Metadata-Token", string(token))
+}
+
 // thim asks Azure for the certificates of this machine's processor, in PEM: its
 // own, and a chain that begins with the one above it.
 func (s source) thim(ctx context.Context) (signer, chain []byte, err error) {

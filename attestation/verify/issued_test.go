@@ -19,6 +19,7 @@ import (
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/internal/cloud"
 
+	"github.com/google/go-eventlog/testdata"
 	"github.com/google/go-sev-guest/abi"
 	"github.com/google/go-tpm-tools/client"
 	"github.com/google/go-tpm-tools/simulator"
@@ -33,7 +34,7 @@ import (
 type machine struct {
 	tpm      *vtpm.TPM
 	key      *rsa.PublicKey
-	metadata map[string]string // answers by "METHOD path header=value"
+	metadata map[string]string // answers by "METHOD path header", the value of the one that is wanted
 	reporter reporter
 }
 
@@ -67,13 +68,21 @@ func startMachine(t *testing.T, variant attestation.Variant) *machine {
 	t.Helper()
 	sim, err := simulator.Get()
 	require.NoError(t, err)
-	tpm := vtpm.New(sim, func() ([]byte, error) { return []byte("event log"), nil })
+	eventLog := []byte("event log")
+	tpm := vtpm.New(sim, func() ([]byte, error) { return eventLog, nil })
 	t.Cleanup(func() { require.NoError(t, tpm.Close()) })
 	m := &machine{tpm: tpm, reporter: reporter{level: new(uint)}, metadata: map[string]string{}}
 	switch variant {
 	case attestation.AWSSEVSNP:
 		m.reporter.kind = abi.VlekReportSigner
-	case attestation.GCPSEVSNP:
+	case attestation.AWSNitroTPM:
+		m.metadata["PUT /latest/api/token 300"] = "token"
+		m.metadata["GET /latest/dynamic/instance-identity/document token"] = amazonInfo
+	case attestation.GCPSEVES, attestation.GCPSEVSNP:
+		eventLog = testdata.Cos101AmdSevEventLog
+		for _, digest := range pcr0Events(t, eventLog) {
+			require.NoError(t, tpm2.PCRExtend(sim, 0, tpm2.AlgSHA256, digest, ""))
+		}
 		m.key = googleKey(t, sim)
 		m.metadata = metadataOfGoogle()
 	case attestation.AzureSEVSNP:
@@ -87,7 +96,11 @@ func startMachine(t *testing.T, variant attestation.Variant) *machine {
 }
 
 func (m *machine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer, known := m.metadata[r.Method+" "+r.URL.Path+" "+r.Header.Get("Metadata-Flavor")+r.Header.Get("Metadata")]
+	header := ""
+	for _, name := range []string{"Metadata-Flavor", "Metadata", "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "X-Aws-Ec2-Metadata-Token"} {
+		header += r.Header.Get(name)
+	}
+	answer, known := m.metadata[r.Method+" "+r.URL.Path+" "+header]
 	if !known {
 		http.NotFound(w, r)
 		return
@@ -208,13 +221,15 @@ func TestIssuersFail(t *testing.T) {
 		change  func(*machine)
 		want    string
 	}{
-		"AWS, no reports": {attestation.AWSSEVSNP, func(m *machine) { m.reporter.failed = io.ErrUnexpectedEOF }, "instance info: asking for an SNP report: unexpected EOF"},
-		"unsigned report": {attestation.AWSSEVSNP, func(m *machine) { m.reporter.kind = abi.NoneReportSigner }, "SNP report: signed by a None, whose certificate is not with it"},
-		"GCP, no zone":    {attestation.GCPSEVSNP, func(m *machine) { delete(m.metadata, zone) }, "instance info: asking for /computeMetadata/v1/instance/zone: the metadata service answered with status 404"},
-		"Azure, no THIM":  {attestation.AzureSEVSNP, func(m *machine) { delete(m.metadata, certificates) }, "THIM/amd/certification: the metadata service answered with status 404"},
-		"Azure, garbage":  {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = "<html>" }, "reading /metadata/THIM/amd/certification: invalid character"},
-		"Azure, no chain": {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = `{"vcekCert":"x"}` }, "vcekCert and certificateChain have 1 and 0 bytes"},
-		"Azure, 4 MiB":    {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = string(make([]byte, 4<<20)) }, "longer than 1048576 bytes"},
+		"AWS, no reports":  {attestation.AWSSEVSNP, func(m *machine) { m.reporter.failed = io.ErrUnexpectedEOF }, "instance info: asking for an SNP report: unexpected EOF"},
+		"unsigned report":  {attestation.AWSSEVSNP, func(m *machine) { m.reporter.kind = abi.NoneReportSigner }, "SNP report: signed by a None, whose certificate is not with it"},
+		"AWS, no token":    {attestation.AWSNitroTPM, func(m *machine) { delete(m.metadata, "PUT /latest/api/token 300") }, "instance info: asking for /latest/api/token: the metadata service answered with status 404"},
+		"AWS, no document": {attestation.AWSNitroTPM, func(m *machine) { m.metadata["PUT /latest/api/token 300"] = "stale" }, "instance-identity/document: the metadata service answered with status 404"},
+		"GCP, no zone":     {attestation.GCPSEVSNP, func(m *machine) { delete(m.metadata, zone) }, "instance info: asking for /computeMetadata/v1/instance/zone: the metadata service answered with status 404"},
+		"Azure, no THIM":   {attestation.AzureSEVSNP, func(m *machine) { delete(m.metadata, certificates) }, "THIM/amd/certification: the metadata service answered with status 404"},
+		"Azure, garbage":   {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = "<html>" }, "reading /metadata/THIM/amd/certification: invalid character"},
+		"Azure, no chain":  {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = `{"vcekCert":"x"}` }, "vcekCert and certificateChain have 1 and 0 bytes"},
+		"Azure, 4 MiB":     {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = string(make([]byte, 4<<20)) }, "longer than 1048576 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := startMachine(t, c.variant)

@@ -27,7 +27,7 @@ type snpFile struct {
 var (
 	needSNP    = []attestation.Variant{attestation.AWSSEVSNP, attestation.GCPSEVSNP, attestation.AzureSEVSNP}
 	needIDKeys = []attestation.Variant{attestation.AzureSEVSNP}
-	needGCP    = []attestation.Variant{attestation.GCPSEVSNP}
+	needGCP    = []attestation.Variant{attestation.GCPSEVES, attestation.GCPSEVSNP}
 )
 
 // variant adds to p what the file says beyond measurements and keys. A member

@@ -11,7 +11,8 @@
 // key a document proves nothing about hardware, and the attributes of the key
 // are the peer's own claim.
 //
-// Non-goals: the event log is not evaluated, since the PCRs decide. No network
+// Non-goals: the event log is not evaluated, since the PCRs decide, but for what
+// it says about the processor on gcp-sev-es. No network
 // is used, but for the question to Google (GCE) where no key is pinned; so
 // revocation lists of hardware makers are not looked at: the policy's minimum
 // versions are what takes trust away from old firmware.
@@ -93,7 +94,11 @@ func (v validator) Validate(ctx context.Context, document, userData, nonce []byt
 	if err != nil {
 		return err
 	}
-	if err := v.trust(ctx, d, key, nonce); err != nil {
+	e, err := gather(d, key, nonce, pcrs)
+	if err != nil {
+		return err
+	}
+	if err := trusts[v.policy.variant](ctx, v, e); err != nil {
 		return err
 	}
 	return v.policy.judge(pcrs, v.warn)
@@ -111,13 +116,13 @@ func (v validator) usable() error {
 	return nil
 }
 
-// trust asks who vouches for key. The quote has been found to be good.
-func (v validator) trust(ctx context.Context, d attestation.Document, key attestationKey, nonce []byte) error {
+// gather is for the time after the quote has been found to be good.
+func gather(d attestation.Document, key attestationKey, nonce []byte, pcrs map[int][]byte) (evidence, error) {
 	extraData, err := attestation.ExtraData(d.UserData, nonce)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBinding, err)
+		return evidence{}, fmt.Errorf("%w: %w", ErrBinding, err)
 	}
-	return trusts[v.policy.variant](ctx, v, evidence{key: key, info: d.InstanceInfo, extraData: extraData})
+	return evidence{key: key, info: d.InstanceInfo, extraData: extraData, pcrs: pcrs, eventLog: d.Attestation.EventLog}, nil
 }
 
 // checkBinding ties the document to userData. Under BindHashChain this takes
