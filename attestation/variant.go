@@ -47,7 +47,7 @@ var variants = []struct {
 	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}, true},
 	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}, true},
 	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}, true},
-	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}, false},
+	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}, true},
 	{AzureTDX, asn1.ObjectIdentifier{1, 3, 9900, 4, 3}, false},
 }
 

@@ -22,7 +22,7 @@ func TestVariants(t *testing.T) {
 		"gcp-sev-es":          {"1.3.9900.3.1", true},
 		"gcp-sev-snp":         {"1.3.9900.3.2", true},
 		"azure-sev-snp":       {"1.3.9900.4.1", true},
-		"azure-trustedlaunch": {"1.3.9900.4.2", false},
+		"azure-trustedlaunch": {"1.3.9900.4.2", true},
 		"azure-tdx":           {"1.3.9900.4.3", false},
 	} {
 		t.Run(name, func(t *testing.T) {

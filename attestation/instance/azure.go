@@ -82,3 +82,10 @@ func RuntimeKey(runtimeData []byte) (*rsa.PublicKey, error) {
 	}
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}, nil
 }
+
+// TrustedLaunch is the instance info of Azure VMs without hardware behind their
+// vTPM: two certificates, in DER.
+type TrustedLaunch struct {
+	AkCert []byte
+	CA     []byte // the issuer of AkCert
+}

@@ -19,7 +19,6 @@ import (
 
 	"github.com/google/go-sev-guest/client"
 	tools "github.com/google/go-tpm-tools/client"
-	"github.com/google/go-tpm/tpmutil"
 )
 
 // MetadataURL is where all platforms have their metadata service.
@@ -71,20 +70,22 @@ func New(variant attestation.Variant, tpm *vtpm.TPM, binding attestation.Binding
 
 // keys opens the attestation key of each variant.
 var keys = map[attestation.Variant]func(io.ReadWriter) (*tools.Key, error){
-	attestation.AWSNitroTPM: tools.AttestationKeyRSA,
-	attestation.AWSSEVSNP:   tools.AttestationKeyRSA,
-	attestation.GCPSEVES:    tools.GceAttestationKeyRSA,
-	attestation.GCPSEVSNP:   tools.GceAttestationKeyRSA,
-	attestation.AzureSEVSNP: azureKey,
+	attestation.AWSNitroTPM:        tools.AttestationKeyRSA,
+	attestation.AWSSEVSNP:          tools.AttestationKeyRSA,
+	attestation.GCPSEVES:           tools.GceAttestationKeyRSA,
+	attestation.GCPSEVSNP:          tools.GceAttestationKeyRSA,
+	attestation.AzureSEVSNP:        azureKey,
+	attestation.AzureTrustedLaunch: azureKey,
 }
 
 // infos makes the instance info of each variant.
 var infos = map[attestation.Variant]func(context.Context, source) ([]byte, error){
-	attestation.AWSNitroTPM: awsNitro,
-	attestation.AWSSEVSNP:   awsSNP,
-	attestation.GCPSEVES:    gcpSES,
-	attestation.GCPSEVSNP:   gcpSNP,
-	attestation.AzureSEVSNP: azureSNP,
+	attestation.AWSNitroTPM:        awsNitro,
+	attestation.AWSSEVSNP:          awsSNP,
+	attestation.GCPSEVES:           gcpSES,
+	attestation.GCPSEVSNP:          gcpSNP,
+	attestation.AzureSEVSNP:        azureSNP,
+	attestation.AzureTrustedLaunch: azureTrustedLaunch,
 }
 
 // source is what instance info is made from.
@@ -93,9 +94,4 @@ type source struct {
 	tpm       *vtpm.TPM
 	ak        crypto.PublicKey
 	extraData []byte
-}
-
-// azureKey is the key that Azure puts into each vTPM.
-func azureKey(tpm io.ReadWriter) (*tools.Key, error) {
-	return tools.LoadCachedKey(tpm, tpmutil.Handle(0x81000003), tools.NullSession{})
 }

@@ -11,9 +11,6 @@ import (
 	"disk-mapper/attestation/instance"
 )
 
-// hclIndex is where Azure leaves the report about a VM.
-const hclIndex = 0x01400001
-
 // gceSelf is this instance by the names that Google's services know.
 func (s source) gceSelf(ctx context.Context) (instance.GCE, error) {
 	var found []string
@@ -69,22 +66,27 @@ func (s source) get(ctx context.Context, where, header, value string) ([]byte, e
 }
 
 func (s source) ask(ctx context.Context, method, where, header, value string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, s.Metadata+where, nil)
+	return s.exchange(ctx, method, s.Metadata+where, http.Header{http.CanonicalHeaderKey(header): {value}})
+}
+
+// exchange is one question without a body to any service.
+func (s source) exchange(ctx context.Context, method, url string, header http.Header) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
-		return nil, fmt.Errorf("asking for %s: %w", where, err)
+		return nil, fmt.Errorf("asking for %s: %w", url, err)
 	}
-	request.Header.Set(header, value)
+	request.Header = header
 	response, err := s.HTTP.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("asking for %s: %w", where, err)
+		return nil, fmt.Errorf("asking for %s: %w", url, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("asking for %s: the metadata service answered with status %d", where, response.StatusCode)
+		return nil, fmt.Errorf("asking for %s: answer of status %d", url, response.StatusCode)
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", where, err)
+		return nil, fmt.Errorf("reading %s: %w", url, err)
 	}
 	return body, nil
 }

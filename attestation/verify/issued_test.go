@@ -34,6 +34,7 @@ import (
 type machine struct {
 	tpm      *vtpm.TPM
 	key      *rsa.PublicKey
+	url      string
 	metadata map[string]string // answers by "METHOD path header", the value of the one that is wanted
 	reporter reporter
 }
@@ -72,6 +73,9 @@ func startMachine(t *testing.T, variant attestation.Variant) *machine {
 	tpm := vtpm.New(sim, func() ([]byte, error) { return eventLog, nil })
 	t.Cleanup(func() { require.NoError(t, tpm.Close()) })
 	m := &machine{tpm: tpm, reporter: reporter{level: new(uint)}, metadata: map[string]string{}}
+	server := httptest.NewServer(m)
+	t.Cleanup(server.Close)
+	m.url = server.URL
 	switch variant {
 	case attestation.AWSSEVSNP:
 		m.reporter.kind = abi.VlekReportSigner
@@ -85,6 +89,10 @@ func startMachine(t *testing.T, variant attestation.Variant) *machine {
 		}
 		m.key = googleKey(t, sim)
 		m.metadata = metadataOfGoogle()
+	case attestation.AzureTrustedLaunch:
+		chain := chainFor(azureKey(t, sim), func(l *link) { l.certificate.IssuingCertificateURL = []string{m.url + "/gone", m.url + "/issuer"} })
+		writeNV(t, sim, 0x01c101d0, append(chain.certificate, make([]byte, 100)...))
+		m.metadata["GET /issuer "] = string(chain.issuer)
 	case attestation.AzureSEVSNP:
 		m.key = azureKey(t, sim)
 		runtime := runtimeData(m.key)
@@ -110,10 +118,8 @@ func (m *machine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (m *machine) issuer(t *testing.T, variant attestation.Variant) attestation.Issuer {
 	t.Helper()
-	server := httptest.NewServer(m)
-	t.Cleanup(server.Close)
 	issuer, err := issue.New(variant, m.tpm, attestation.BindHashChain, issue.Platform{
-		HTTP: cloud.NewHTTPClient(), Metadata: server.URL,
+		HTTP: cloud.NewHTTPClient(), Metadata: m.url,
 		Reporter: func() (issue.Reporter, error) { return m.reporter, nil },
 	})
 	require.NoError(t, err)
@@ -221,15 +227,17 @@ func TestIssuersFail(t *testing.T) {
 		change  func(*machine)
 		want    string
 	}{
-		"AWS, no reports":  {attestation.AWSSEVSNP, func(m *machine) { m.reporter.failed = io.ErrUnexpectedEOF }, "instance info: asking for an SNP report: unexpected EOF"},
-		"unsigned report":  {attestation.AWSSEVSNP, func(m *machine) { m.reporter.kind = abi.NoneReportSigner }, "SNP report: signed by a None, whose certificate is not with it"},
-		"AWS, no token":    {attestation.AWSNitroTPM, func(m *machine) { delete(m.metadata, "PUT /latest/api/token 300") }, "instance info: asking for /latest/api/token: the metadata service answered with status 404"},
-		"AWS, no document": {attestation.AWSNitroTPM, func(m *machine) { m.metadata["PUT /latest/api/token 300"] = "stale" }, "instance-identity/document: the metadata service answered with status 404"},
-		"GCP, no zone":     {attestation.GCPSEVSNP, func(m *machine) { delete(m.metadata, zone) }, "instance info: asking for /computeMetadata/v1/instance/zone: the metadata service answered with status 404"},
-		"Azure, no THIM":   {attestation.AzureSEVSNP, func(m *machine) { delete(m.metadata, certificates) }, "THIM/amd/certification: the metadata service answered with status 404"},
-		"Azure, garbage":   {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = "<html>" }, "reading /metadata/THIM/amd/certification: invalid character"},
-		"Azure, no chain":  {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = `{"vcekCert":"x"}` }, "vcekCert and certificateChain have 1 and 0 bytes"},
-		"Azure, 4 MiB":     {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = string(make([]byte, 4<<20)) }, "longer than 1048576 bytes"},
+		"AWS, no reports":          {attestation.AWSSEVSNP, func(m *machine) { m.reporter.failed = io.ErrUnexpectedEOF }, "instance info: asking for an SNP report: unexpected EOF"},
+		"unsigned report":          {attestation.AWSSEVSNP, func(m *machine) { m.reporter.kind = abi.NoneReportSigner }, "SNP report: signed by a None, whose certificate is not with it"},
+		"AWS, no token":            {attestation.AWSNitroTPM, func(m *machine) { delete(m.metadata, "PUT /latest/api/token 300") }, "/latest/api/token: answer of status 404"},
+		"AWS, no document":         {attestation.AWSNitroTPM, func(m *machine) { m.metadata["PUT /latest/api/token 300"] = "stale" }, "instance-identity/document: answer of status 404"},
+		"GCP, no zone":             {attestation.GCPSEVSNP, func(m *machine) { delete(m.metadata, zone) }, "/computeMetadata/v1/instance/zone: answer of status 404"},
+		"Azure, no issuer":         {attestation.AzureTrustedLaunch, func(m *machine) { delete(m.metadata, "GET /issuer ") }, "/issuer: answer of status 404"},
+		"Azure, issuer is garbage": {attestation.AzureTrustedLaunch, func(m *machine) { m.metadata["GET /issuer "] = "<html>" }, "issuer of the key's certificate: http://127.0.0.1"},
+		"Azure, no THIM":           {attestation.AzureSEVSNP, func(m *machine) { delete(m.metadata, certificates) }, "THIM/amd/certification: answer of status 404"},
+		"Azure, garbage":           {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = "<html>" }, "reading /metadata/THIM/amd/certification: invalid character"},
+		"Azure, no chain":          {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = `{"vcekCert":"x"}` }, "vcekCert and certificateChain have 1 and 0 bytes"},
+		"Azure, 4 MiB":             {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = string(make([]byte, 4<<20)) }, "longer than 1048576 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := startMachine(t, c.variant)
@@ -244,8 +252,9 @@ func TestIssuersFail(t *testing.T) {
 func TestIssuersNeedTheirMachine(t *testing.T) {
 	m := startMachine(t, attestation.QEMUVTPM)
 	for variant, want := range map[attestation.Variant]string{
-		attestation.GCPSEVSNP:   "opening the attestation key: read error at index 29425665",
-		attestation.AzureSEVSNP: "opening the attestation key: failed to read public area",
+		attestation.GCPSEVSNP:          "opening the attestation key: read error at index 29425665",
+		attestation.AzureSEVSNP:        "opening the attestation key: failed to read public area",
+		attestation.AzureTrustedLaunch: "opening the attestation key: failed to read public area",
 	} {
 		_, err := m.issuer(t, variant).Issue(t.Context(), userData, nonce)
 		assert.ErrorContains(t, err, want)

@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +27,7 @@ type Policy struct {
 	trustedAKs   [][sha256.Size]byte
 	snp          snpRules
 	gcpProject   string
+	akRoots      []*x509.Certificate
 }
 
 // NewPolicy is about machines of the variant qemu-vtpm. It takes expected values by the index of the PCR and, optionally, the

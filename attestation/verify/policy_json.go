@@ -20,6 +20,7 @@ type policyFile struct {
 	TrustedAKs   []string                `json:"trustedAKs,omitzero"`
 	SNP          *snpFile                `json:"snp,omitempty"`
 	GCPProject   string                  `json:"gcpProject,omitempty"`
+	AKRoots      [][]byte                `json:"akRoots,omitzero"`
 }
 
 // ParsePolicy reads a policy from JSON in one of two forms. The current one has
@@ -38,8 +39,9 @@ type policyFile struct {
 //	"snp": {"minimumTCB": {"bootloader": 3, "tee": 0, "snp": 8, "microcode": 115}}
 //
 // in which azure-sev-snp needs "idKeyDigests", a list of hexadecimal SHA-384
-// hashes. The variants of GCP need "gcpProject", a project's ID. It fails with
-// ErrPolicy for anything else.
+// hashes. The variants of GCP need "gcpProject", a project's ID, and
+// azure-trustedlaunch "akRoots", a list of certificates: DER in base64. It fails
+// with ErrPolicy for anything else.
 func ParsePolicy(raw []byte) (Policy, error) {
 	var file policyFile
 	if err := exactjson.Unmarshal(raw, &file); err != nil {

@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"crypto/sha512"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,6 +28,7 @@ type snpFile struct {
 var (
 	needSNP    = []attestation.Variant{attestation.AWSSEVSNP, attestation.GCPSEVSNP, attestation.AzureSEVSNP}
 	needIDKeys = []attestation.Variant{attestation.AzureSEVSNP}
+	needRoots  = []attestation.Variant{attestation.AzureTrustedLaunch}
 	needGCP    = []attestation.Variant{attestation.GCPSEVES, attestation.GCPSEVSNP}
 )
 
@@ -45,11 +47,34 @@ func (f policyFile) variant(p *Policy) (err error) {
 	if err := needed(p.variant, needGCP, "gcpProject", f.GCPProject != ""); err != nil {
 		return err
 	}
+	if err := needed(p.variant, needRoots, "akRoots", f.AKRoots != nil); err != nil {
+		return err
+	}
 	p.gcpProject = f.GCPProject
+	if p.akRoots, err = roots(f.AKRoots); err != nil {
+		return err
+	}
 	if f.SNP != nil {
 		p.snp, err = f.SNP.rules(p.variant)
 	}
 	return err
+}
+
+func roots(list [][]byte) (parsed []*x509.Certificate, err error) {
+	if list != nil && len(list) == 0 {
+		return nil, errors.New("akRoots: list is empty")
+	}
+	for i, der := range list {
+		root, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("akRoots: certificate %d: %w", i+1, err)
+		}
+		if !root.IsCA {
+			return nil, fmt.Errorf("akRoots: certificate %d may not sign others", i+1)
+		}
+		parsed = append(parsed, root)
+	}
+	return parsed, nil
 }
 
 func (f snpFile) rules(variant attestation.Variant) (snpRules, error) {

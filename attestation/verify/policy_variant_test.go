@@ -56,6 +56,11 @@ func TestPoliciesOfVariantsRefused(t *testing.T) {
 		"Azure without ID keys":  {attestation.AzureSEVSNP, func(s string) string { return s[:strings.Index(s, keys)] + "}}" }, "snp.idKeyDigests is missing: azure-sev-snp needs it"},
 		"Azure with no ID key":   {attestation.AzureSEVSNP, func(s string) string { return s[:strings.Index(s, keys)] + keys + "]}}" }, "idKeyDigests: list is empty"},
 		"Azure, half a digest":   {attestation.AzureSEVSNP, replace("1d1d", ""), "snp: idKeyDigests: want 96 hexadecimal digits"},
+		"no root":                {attestation.AzureTrustedLaunch, func(s string) string { return s[:strings.Index(s, `,"akRoots"`)] + "}" }, "akRoots is missing: azure-trustedlaunch needs it"},
+		"no root in the list":    {attestation.AzureTrustedLaunch, func(s string) string { return s[:strings.Index(s, `,"akRoots"`)] + `,"akRoots":[]}` }, "akRoots: list is empty"},
+		"root is garbage":        {attestation.AzureTrustedLaunch, withRoot([]byte("x")), "akRoots: certificate 1: x509"},
+		"root may not sign":      {attestation.AzureTrustedLaunch, withRoot(newChain(nil).certificate), "akRoots: certificate 1 may not sign others"},
+		"AWS with roots":         {attestation.AWSNitroTPM, replace(`"measurements"`, `"akRoots":["AA=="],"measurements"`), "akRoots is of no use for aws-nitro-tpm"},
 		"measurement as for TDX": {attestation.AzureSEVSNP, replace(strings.Repeat("00", 32), strings.Repeat("00", 48)), "want 64 hexadecimal digits"},
 		"release 2.1": {attestation.AzureSEVSNP, func(s string) string {
 			return strings.Replace(strings.Replace(s, strings.Repeat("00", 32), base64Of(15), 1), `"snp"`, `"enforcedPCRs":[15],"snp"`, 1)

@@ -21,12 +21,13 @@ type evidence struct {
 // trusts says for each variant who vouches for the attestation key, beyond the
 // keys that the policy pins.
 var trusts = map[attestation.Variant]func(context.Context, validator, evidence) error{
-	attestation.QEMUVTPM:    trustNobody,
-	attestation.AWSNitroTPM: trustAWSNitro,
-	attestation.AWSSEVSNP:   trustAWSSNP,
-	attestation.GCPSEVES:    trustGCPSES,
-	attestation.GCPSEVSNP:   trustGCPSNP,
-	attestation.AzureSEVSNP: trustAzureSNP,
+	attestation.QEMUVTPM:           trustNobody,
+	attestation.AWSNitroTPM:        trustAWSNitro,
+	attestation.AWSSEVSNP:          trustAWSSNP,
+	attestation.GCPSEVES:           trustGCPSES,
+	attestation.GCPSEVSNP:          trustGCPSNP,
+	attestation.AzureSEVSNP:        trustAzureSNP,
+	attestation.AzureTrustedLaunch: trustAzureTrustedLaunch,
 }
 
 // trustNobody: nothing vouches for a key, and nothing may pretend to.
