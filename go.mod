@@ -16,6 +16,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/resourcegroupstaggingapi v1.41.11 // which load balancer that is
 	github.com/google/go-eventlog v0.0.3-0.20260617163629-883cc5652c69 // what Google's firmware has measured
 	github.com/google/go-sev-guest v0.14.0 // SNP reports: asking for them, and their certificates and signatures
+	github.com/google/go-tdx-guest v0.3.2-0.20250814004405-ffb0869e6f4d // TDX quotes: their certificates and signatures
 	github.com/google/go-tpm v0.9.8 // TPM commands and structures
 	github.com/google/go-tpm-tools v0.4.10 // attestation keys, quotes, event log; v0.4.11 requires a version of go-eventlog that cannot be downloaded
 	github.com/gophercloud/gophercloud/v2 v2.15.0 // OpenStack: login, catalog and calls
@@ -52,7 +53,6 @@ require (
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/google/go-configfs-tsm v0.3.3 // indirect
-	github.com/google/go-tdx-guest v0.3.2-0.20250814004405-ffb0869e6f4d // indirect
 	github.com/google/logger v1.1.1 // indirect
 	github.com/google/s2a-go v0.1.11 // indirect
 	github.com/google/uuid v1.6.0 // indirect

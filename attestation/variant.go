@@ -4,6 +4,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -33,41 +34,37 @@ const (
 	AzureTDX Variant = "azure-tdx"
 )
 
-// variants lists those that exist, each with the type of the certificate
-// extension that carries its documents, and whether this build can issue and
-// validate them.
+// variants lists what this build can issue and validate, each with the type of
+// the certificate extension that carries its documents.
 var variants = []struct {
 	Variant
-	oid       asn1.ObjectIdentifier
-	supported bool
+	oid asn1.ObjectIdentifier
 }{
-	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}, true},
-	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}, true},
-	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}, true},
-	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}, true},
-	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}, true},
-	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}, true},
-	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}, true},
-	{AzureTDX, asn1.ObjectIdentifier{1, 3, 9900, 4, 3}, false},
+	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}},
+	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}},
+	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}},
+	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}},
+	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}},
+	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}},
+	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}},
+	{AzureTDX, asn1.ObjectIdentifier{1, 3, 9900, 4, 3}},
 }
 
-// ParseVariant matches names exactly and fails with the accepted ones: with
-// ErrVariant, or saying so for a variant that this build does not support.
+// placeholders are names without a form of documents.
+var placeholders = []string{"qemu-tdx"}
+
+// ParseVariant matches names exactly. It fails with the accepted names, and with
+// ErrVariant or, for a placeholder, saying so.
 func ParseVariant(name string) (Variant, error) {
-	unsupported := false
-	var accepted []string
+	var known []string
 	for _, v := range variants {
-		switch {
-		case !v.supported:
-			unsupported = unsupported || string(v.Variant) == name
-		case string(v.Variant) == name:
+		if string(v.Variant) == name {
 			return v.Variant, nil
-		default:
-			accepted = append(accepted, string(v.Variant))
 		}
+		known = append(known, string(v.Variant))
 	}
-	want := strings.Join(accepted, ", ")
-	if unsupported {
+	want := strings.Join(known, ", ")
+	if slices.Contains(placeholders, name) {
 		return "", fmt.Errorf("attestation variant %q is known but not supported yet, want one of: %s", name, want)
 	}
 	return "", fmt.Errorf("%w %q, want one of: %s", ErrVariant, name, want)

@@ -89,3 +89,11 @@ type TrustedLaunch struct {
 	AkCert []byte
 	CA     []byte // the issuer of AkCert
 }
+
+// TDX is the instance info of Azure VMs under TDX.
+type TDX struct {
+	AttestationReport []byte // a quote
+	// RuntimeData is JSON with the attestation key, in the bytes that the quote
+	// has a hash of.
+	RuntimeData []byte
+}

@@ -76,6 +76,7 @@ var keys = map[attestation.Variant]func(io.ReadWriter) (*tools.Key, error){
 	attestation.GCPSEVSNP:          tools.GceAttestationKeyRSA,
 	attestation.AzureSEVSNP:        azureKey,
 	attestation.AzureTrustedLaunch: azureKey,
+	attestation.AzureTDX:           azureKey,
 }
 
 // infos makes the instance info of each variant.
@@ -86,6 +87,7 @@ var infos = map[attestation.Variant]func(context.Context, source) ([]byte, error
 	attestation.GCPSEVSNP:          gcpSNP,
 	attestation.AzureSEVSNP:        azureSNP,
 	attestation.AzureTrustedLaunch: azureTrustedLaunch,
+	attestation.AzureTDX:           azureTDX,
 }
 
 // source is what instance info is made from.

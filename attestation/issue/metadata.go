@@ -66,12 +66,12 @@ func (s source) get(ctx context.Context, where, header, value string) ([]byte, e
 }
 
 func (s source) ask(ctx context.Context, method, where, header, value string) ([]byte, error) {
-	return s.exchange(ctx, method, s.Metadata+where, http.Header{http.CanonicalHeaderKey(header): {value}})
+	return s.exchange(ctx, method, s.Metadata+where, http.Header{http.CanonicalHeaderKey(header): {value}}, nil)
 }
 
-// exchange is one question without a body to any service.
-func (s source) exchange(ctx context.Context, method, url string, header http.Header) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, url, nil)
+// exchange is one question to any service.
+func (s source) exchange(ctx context.Context, method, url string, header http.Header, question io.Reader) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, question)
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w", url, err)
 	}

@@ -1,6 +1,9 @@
 package verify
 
 import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -54,4 +57,12 @@ func (a amdCertificates) with(chain []byte) (map[string][]*trust.AMDRootCerts, e
 		roots[line] = append(roots[line], &trust.AMDRootCerts{ProductLine: line, ProductCerts: &issued})
 	}
 	return roots, nil
+}
+
+func firstCertificate(text []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("no certificate in PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }

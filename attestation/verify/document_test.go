@@ -1,14 +1,17 @@
 package verify_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"disk-mapper/attestation"
+	"disk-mapper/attestation/instance"
 	"disk-mapper/attestation/verify"
 
+	"github.com/google/go-eventlog/testdata"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -119,5 +122,37 @@ func FuzzParsePolicy(f *testing.F) {
 		}
 		v := verify.New(p, attestation.BindHashChain, nil, nil)
 		require.NotErrorIs(t, v.Validate(t.Context(), nil, nil, nil), verify.ErrPolicy)
+	})
+}
+
+// FuzzInstanceInfo: whatever a machine says about itself in a quote of its own, no
+// variant panics, and none takes it for genuine.
+func FuzzInstanceInfo(f *testing.F) {
+	p := newProver()
+	var validators []attestation.Validator
+	for variant, text := range policyOf {
+		policy, err := verify.ParsePolicy([]byte(text))
+		require.NoError(f, err)
+		if variant != attestation.AWSNitroTPM { // which takes anybody's word
+			validators = append(validators, believingIntel(believing(verify.New(policy, attestation.BindHashChain, &google{key: &p.key.PublicKey}, nil))))
+		}
+	}
+	for _, variant := range []attestation.Variant{attestation.AWSSEVSNP, attestation.GCPSEVSNP, attestation.AzureSEVSNP} {
+		info := snpMachine{variant: variant, vendor: otherAMD()}.info(f, p)
+		raw, err := json.Marshal(info)
+		require.NoError(f, err)
+		f.Add(raw, []byte(nil))
+	}
+	quote, err := json.Marshal(instance.TDX{AttestationReport: otherIntel().quote(f, digest(nil), nil), RuntimeData: runtimeData(&p.key.PublicKey)})
+	require.NoError(f, err)
+	f.Add(quote, []byte(nil))
+	f.Add([]byte(googleInfo), testdata.Rhel8EventLog)
+	f.Fuzz(func(t *testing.T, info, eventLog []byte) {
+		p.info = info
+		d := p.document(t, attestation.BindHashChain, userData, nonce)
+		d.Attestation.EventLog = eventLog
+		for _, v := range validators {
+			require.Error(t, v.Validate(t.Context(), marshal(t, d), userData, nonce))
+		}
 	})
 }

@@ -4,7 +4,9 @@
 package verify_test
 
 import (
+	"bytes"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -35,7 +37,7 @@ type machine struct {
 	tpm      *vtpm.TPM
 	key      *rsa.PublicKey
 	url      string
-	metadata map[string]string // answers by "METHOD path header", the value of the one that is wanted
+	metadata map[string]string // answers by "METHOD path text": the body, or the value of the header that is wanted
 	reporter reporter
 }
 
@@ -89,6 +91,14 @@ func startMachine(t *testing.T, variant attestation.Variant) *machine {
 		}
 		m.key = googleKey(t, sim)
 		m.metadata = metadataOfGoogle()
+	case attestation.AzureTDX:
+		m.key = azureKey(t, sim)
+		runtime := runtimeData(m.key)
+		report := bytes.Repeat([]byte{'r'}, 1024)
+		writeNV(t, sim, 0x01400001, hcl(report, runtime, uint32(instance.HCLTDX)))
+		question := `{"report":"` + base64.RawURLEncoding.EncodeToString(report) + `"}`
+		quote := someIntel().quote(t, digest(runtime), nil)
+		m.metadata["POST /acc/tdquote "+question] = `{"quote":"` + base64.RawURLEncoding.EncodeToString(quote) + `"}`
 	case attestation.AzureTrustedLaunch:
 		chain := chainFor(azureKey(t, sim), func(l *link) { l.certificate.IssuingCertificateURL = []string{m.url + "/gone", m.url + "/issuer"} })
 		writeNV(t, sim, 0x01c101d0, append(chain.certificate, make([]byte, 100)...))
@@ -104,12 +114,13 @@ func startMachine(t *testing.T, variant attestation.Variant) *machine {
 }
 
 func (m *machine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := ""
+	question, err := io.ReadAll(r.Body)
+	header := string(question)
 	for _, name := range []string{"Metadata-Flavor", "Metadata", "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "X-Aws-Ec2-Metadata-Token"} {
 		header += r.Header.Get(name)
 	}
 	answer, known := m.metadata[r.Method+" "+r.URL.Path+" "+header]
-	if !known {
+	if !known || err != nil {
 		http.NotFound(w, r)
 		return
 	}
@@ -194,7 +205,7 @@ func TestIssuedDocuments(t *testing.T) {
 			policy, err := verify.ParsePolicy([]byte(text))
 			require.NoError(t, err)
 			issuer := m.issuer(t, variant)
-			v := believing(verify.New(policy, attestation.BindHashChain, &google{key: m.key}, nil))
+			v := believingIntel(believing(verify.New(policy, attestation.BindHashChain, &google{key: m.key}, nil)))
 			assert.Equal(t, variant, issuer.Variant())
 
 			raw, err := issuer.Issue(t.Context(), userData, nonce)
@@ -211,7 +222,7 @@ func TestIssuedDocuments(t *testing.T) {
 			for other, text := range policyOf {
 				policy, err := verify.ParsePolicy([]byte(text))
 				require.NoError(t, err)
-				v := believing(verify.New(policy, attestation.BindHashChain, &google{key: m.key}, nil))
+				v := believingIntel(believing(verify.New(policy, attestation.BindHashChain, &google{key: m.key}, nil)))
 				if err := v.Validate(t.Context(), raw, userData, nonce); other != variant {
 					assert.NotErrorIs(t, err, verify.ErrMeasurement, "a document of %s passes for one of %s", variant, other)
 				}
@@ -227,11 +238,17 @@ func TestIssuersFail(t *testing.T) {
 		change  func(*machine)
 		want    string
 	}{
-		"AWS, no reports":          {attestation.AWSSEVSNP, func(m *machine) { m.reporter.failed = io.ErrUnexpectedEOF }, "instance info: asking for an SNP report: unexpected EOF"},
-		"unsigned report":          {attestation.AWSSEVSNP, func(m *machine) { m.reporter.kind = abi.NoneReportSigner }, "SNP report: signed by a None, whose certificate is not with it"},
-		"AWS, no token":            {attestation.AWSNitroTPM, func(m *machine) { delete(m.metadata, "PUT /latest/api/token 300") }, "/latest/api/token: answer of status 404"},
-		"AWS, no document":         {attestation.AWSNitroTPM, func(m *machine) { m.metadata["PUT /latest/api/token 300"] = "stale" }, "instance-identity/document: answer of status 404"},
-		"GCP, no zone":             {attestation.GCPSEVSNP, func(m *machine) { delete(m.metadata, zone) }, "/computeMetadata/v1/instance/zone: answer of status 404"},
+		"AWS, no reports":      {attestation.AWSSEVSNP, func(m *machine) { m.reporter.failed = io.ErrUnexpectedEOF }, "instance info: asking for an SNP report: unexpected EOF"},
+		"unsigned report":      {attestation.AWSSEVSNP, func(m *machine) { m.reporter.kind = abi.NoneReportSigner }, "SNP report: signed by a None, whose certificate is not with it"},
+		"AWS, no token":        {attestation.AWSNitroTPM, func(m *machine) { delete(m.metadata, "PUT /latest/api/token 300") }, "/latest/api/token: answer of status 404"},
+		"AWS, no document":     {attestation.AWSNitroTPM, func(m *machine) { m.metadata["PUT /latest/api/token 300"] = "stale" }, "instance-identity/document: answer of status 404"},
+		"GCP, no zone":         {attestation.GCPSEVSNP, func(m *machine) { delete(m.metadata, zone) }, "/computeMetadata/v1/instance/zone: answer of status 404"},
+		"Azure, TDX, no quote": {attestation.AzureTDX, func(m *machine) { clear(m.metadata) }, "/acc/tdquote: answer of status 404"},
+		"Azure, TDX, empty quote": {attestation.AzureTDX, func(m *machine) {
+			for question := range m.metadata {
+				m.metadata[question] = `{"quote":""}`
+			}
+		}, "reading /acc/tdquote: base64 of 0 characters, want a quote"},
 		"Azure, no issuer":         {attestation.AzureTrustedLaunch, func(m *machine) { delete(m.metadata, "GET /issuer ") }, "/issuer: answer of status 404"},
 		"Azure, issuer is garbage": {attestation.AzureTrustedLaunch, func(m *machine) { m.metadata["GET /issuer "] = "<html>" }, "issuer of the key's certificate: http://127.0.0.1"},
 		"Azure, no THIM":           {attestation.AzureSEVSNP, func(m *machine) { delete(m.metadata, certificates) }, "THIM/amd/certification: answer of status 404"},
@@ -254,6 +271,7 @@ func TestIssuersNeedTheirMachine(t *testing.T) {
 	for variant, want := range map[attestation.Variant]string{
 		attestation.GCPSEVSNP:          "opening the attestation key: read error at index 29425665",
 		attestation.AzureSEVSNP:        "opening the attestation key: failed to read public area",
+		attestation.AzureTDX:           "opening the attestation key: failed to read public area",
 		attestation.AzureTrustedLaunch: "opening the attestation key: failed to read public area",
 	} {
 		_, err := m.issuer(t, variant).Issue(t.Context(), userData, nonce)

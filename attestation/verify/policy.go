@@ -26,6 +26,7 @@ type Policy struct {
 	measurements map[int]Measurement
 	trustedAKs   [][sha256.Size]byte
 	snp          snpRules
+	tdx          tdxRules
 	gcpProject   string
 	akRoots      []*x509.Certificate
 }

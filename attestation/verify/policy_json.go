@@ -19,6 +19,7 @@ type policyFile struct {
 	Enforced     []int                   `json:"enforcedPCRs,omitzero"` // nil in the current form
 	TrustedAKs   []string                `json:"trustedAKs,omitzero"`
 	SNP          *snpFile                `json:"snp,omitempty"`
+	TDX          *tdxFile                `json:"tdx,omitempty"`
 	GCPProject   string                  `json:"gcpProject,omitempty"`
 	AKRoots      [][]byte                `json:"akRoots,omitzero"`
 }
@@ -39,7 +40,11 @@ type policyFile struct {
 //	"snp": {"minimumTCB": {"bootloader": 3, "tee": 0, "snp": 8, "microcode": 115}}
 //
 // in which azure-sev-snp needs "idKeyDigests", a list of hexadecimal SHA-384
-// hashes. The variants of GCP need "gcpProject", a project's ID, and
+// hashes. The variant azure-tdx needs
+//
+//	"tdx": {"minimumTEESVN": "0300..", "minimumQESVN": 4, "minimumPCESVN": 11, "mrTDs": ["ab.."]}
+//
+// with 16 and with 48 bytes in hexadecimal. The variants of GCP need "gcpProject", a project's ID, and
 // azure-trustedlaunch "akRoots", a list of certificates: DER in base64. It fails
 // with ErrPolicy for anything else.
 func ParsePolicy(raw []byte) (Policy, error) {

@@ -24,9 +24,21 @@ type snpFile struct {
 	IDKeyDigests []string `json:"idKeyDigests,omitzero"`
 }
 
+// teeSVNSize is how many version numbers the firmware of TDX has.
+const teeSVNSize = 16
+
+// tdxFile is what a policy file says about machines under TDX.
+type tdxFile struct {
+	MinimumTEESVN string   `json:"minimumTEESVN"`
+	MinimumQESVN  uint16   `json:"minimumQESVN"`
+	MinimumPCESVN uint16   `json:"minimumPCESVN"`
+	MRTDs         []string `json:"mrTDs"`
+}
+
 // The variants that need certain members.
 var (
 	needSNP    = []attestation.Variant{attestation.AWSSEVSNP, attestation.GCPSEVSNP, attestation.AzureSEVSNP}
+	needTDX    = []attestation.Variant{attestation.AzureTDX}
 	needIDKeys = []attestation.Variant{attestation.AzureSEVSNP}
 	needRoots  = []attestation.Variant{attestation.AzureTrustedLaunch}
 	needGCP    = []attestation.Variant{attestation.GCPSEVES, attestation.GCPSEVSNP}
@@ -44,6 +56,9 @@ func (f policyFile) variant(p *Policy) (err error) {
 	if err := needed(p.variant, needSNP, "snp", f.SNP != nil); err != nil {
 		return err
 	}
+	if err := needed(p.variant, needTDX, "tdx", f.TDX != nil); err != nil {
+		return err
+	}
 	if err := needed(p.variant, needGCP, "gcpProject", f.GCPProject != ""); err != nil {
 		return err
 	}
@@ -56,6 +71,9 @@ func (f policyFile) variant(p *Policy) (err error) {
 	}
 	if f.SNP != nil {
 		p.snp, err = f.SNP.rules(p.variant)
+	}
+	if f.TDX != nil {
+		p.tdx, err = f.TDX.rules()
 	}
 	return err
 }
@@ -86,14 +104,38 @@ func (f snpFile) rules(variant attestation.Variant) (snpRules, error) {
 	if err := needed(variant, needIDKeys, "snp.idKeyDigests", f.IDKeyDigests != nil); err != nil {
 		return snpRules{}, err
 	}
-	for _, text := range f.IDKeyDigests {
-		digest, err := hexDigest(text, sha512.Size384)
-		if err != nil {
-			return snpRules{}, fmt.Errorf("snp: idKeyDigests: %w", err)
-		}
-		r.idKeys = append(r.idKeys, digest)
+	var err error
+	if r.idKeys, err = hexDigests(f.IDKeyDigests); err != nil {
+		return snpRules{}, fmt.Errorf("snp: idKeyDigests: %w", err)
 	}
 	return r, nil
+}
+
+func (f tdxFile) rules() (tdxRules, error) {
+	r := tdxRules{minimumQE: uint32(f.MinimumQESVN), minimumPCE: f.MinimumPCESVN}
+	var err error
+	if r.minimumTEE, err = hexDigest(f.MinimumTEESVN, teeSVNSize); err != nil {
+		return tdxRules{}, fmt.Errorf("tdx: minimumTEESVN: %w", err)
+	}
+	if r.launched, err = hexDigests(f.MRTDs); err != nil {
+		return tdxRules{}, fmt.Errorf("tdx: mrTDs: %w", err)
+	}
+	if len(r.launched) == 0 {
+		return tdxRules{}, errors.New("tdx: mrTDs: list is empty")
+	}
+	return r, nil
+}
+
+// hexDigests are measurements of launches, or hashes of keys that sign them.
+func hexDigests(texts []string) (digests [][]byte, err error) {
+	for _, text := range texts {
+		digest, err := hexDigest(text, sha512.Size384)
+		if err != nil {
+			return nil, err
+		}
+		digests = append(digests, digest)
+	}
+	return digests, nil
 }
 
 func needed(variant attestation.Variant, by []attestation.Variant, member string, there bool) error {

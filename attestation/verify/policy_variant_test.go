@@ -38,7 +38,7 @@ func TestPoliciesOfVariantsRefused(t *testing.T) {
 		want    string
 	}{
 		"unknown variant":        {attestation.AWSSEVSNP, replace("aws-sev-snp", "aws-sev"), `unknown attestation variant "aws-sev", want one of: qemu-vtpm, `},
-		"placeholder":            {attestation.AWSSEVSNP, replace("aws-sev-snp", "qemu-tdx"), `unknown attestation variant "qemu-tdx"`},
+		"placeholder":            {attestation.AWSSEVSNP, replace("aws-sev-snp", "qemu-tdx"), `attestation variant "qemu-tdx" is known but not supported yet`},
 		"variant in capitals":    {attestation.AWSSEVSNP, replace("aws-sev-snp", "AWS-SEV-SNP"), `unknown attestation variant "AWS-SEV-SNP"`},
 		"empty variant":          {attestation.AWSSEVSNP, replace("aws-sev-snp", ""), `"/variant" is unknown or empty`},
 		"variant left out":       {attestation.AWSSEVSNP, replace(`"variant":"aws-sev-snp",`, ""), "snp is of no use for qemu-vtpm"},
@@ -56,6 +56,12 @@ func TestPoliciesOfVariantsRefused(t *testing.T) {
 		"Azure without ID keys":  {attestation.AzureSEVSNP, func(s string) string { return s[:strings.Index(s, keys)] + "}}" }, "snp.idKeyDigests is missing: azure-sev-snp needs it"},
 		"Azure with no ID key":   {attestation.AzureSEVSNP, func(s string) string { return s[:strings.Index(s, keys)] + keys + "]}}" }, "idKeyDigests: list is empty"},
 		"Azure, half a digest":   {attestation.AzureSEVSNP, replace("1d1d", ""), "snp: idKeyDigests: want 96 hexadecimal digits"},
+		"TDX left out":           {attestation.AzureTDX, func(s string) string { return s[:strings.Index(s, `,"tdx"`)] + "}" }, "tdx is missing: azure-tdx needs it"},
+		"TDX on AWS":             {attestation.AWSNitroTPM, replace(`"measurements"`, `"tdx":{"minimumTEESVN":"","minimumQESVN":0,"minimumPCESVN":0,"mrTDs":[]},"measurements"`), "tdx is of no use for aws-nitro-tpm"},
+		"TDX, half a version":    {attestation.AzureTDX, replace("030004", "03"), "tdx: minimumTEESVN: want 32 hexadecimal digits"},
+		"TDX, no version":        {attestation.AzureTDX, replace(`"minimumQESVN":4,`, ""), `"/tdx/minimumQESVN" is missing`},
+		"TDX, half an MRTD":      {attestation.AzureTDX, replace(`"mrTDs":["`, `"mrTDs":["00","`), "tdx: mrTDs: want 96 hexadecimal digits"},
+		"TDX, no MRTD":           {attestation.AzureTDX, func(s string) string { return s[:strings.Index(s, `"mrTDs"`)] + `"mrTDs":[]}}` }, "tdx: mrTDs: list is empty"},
 		"no root":                {attestation.AzureTrustedLaunch, func(s string) string { return s[:strings.Index(s, `,"akRoots"`)] + "}" }, "akRoots is missing: azure-trustedlaunch needs it"},
 		"no root in the list":    {attestation.AzureTrustedLaunch, func(s string) string { return s[:strings.Index(s, `,"akRoots"`)] + `,"akRoots":[]}` }, "akRoots: list is empty"},
 		"root is garbage":        {attestation.AzureTrustedLaunch, withRoot([]byte("x")), "akRoots: certificate 1: x509"},

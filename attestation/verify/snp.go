@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"time"
 
@@ -152,12 +149,4 @@ func snpAttestation(info instance.SNP, signer abi.ReportSigner) (*sevsnp.Attesta
 		chain = &sevsnp.CertificateChain{VlekCert: certificate.Raw}
 	}
 	return &sevsnp.Attestation{Report: report, CertificateChain: chain}, nil
-}
-
-func firstCertificate(text []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("no certificate in PEM")
-	}
-	return x509.ParseCertificate(block.Bytes)
 }

@@ -28,6 +28,7 @@ var trusts = map[attestation.Variant]func(context.Context, validator, evidence) 
 	attestation.GCPSEVSNP:          trustGCPSNP,
 	attestation.AzureSEVSNP:        trustAzureSNP,
 	attestation.AzureTrustedLaunch: trustAzureTrustedLaunch,
+	attestation.AzureTDX:           trustAzureTDX,
 }
 
 // trustNobody: nothing vouches for a key, and nothing may pretend to.

@@ -24,6 +24,7 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 
 	"disk-mapper/attestation"
@@ -56,7 +57,7 @@ func New(policy Policy, binding attestation.Binding, gce GCE, warn func(string))
 	if warn == nil {
 		warn = func(string) {}
 	}
-	return validator{policy: policy, binding: binding, gce: gce, warn: warn, amd: pinnedAMD()}
+	return validator{policy: policy, binding: binding, gce: gce, warn: warn, amd: pinnedAMD(), intel: pinnedIntel()}
 }
 
 type validator struct {
@@ -65,6 +66,7 @@ type validator struct {
 	gce     GCE
 	warn    func(string)
 	amd     amdCertificates
+	intel   *x509.Certificate
 }
 
 func (v validator) Variant() attestation.Variant { return v.policy.variant }
