@@ -35,19 +35,21 @@ const (
 )
 
 // variants lists what this build can issue and validate, each with the type of
-// the certificate extension that carries its documents.
+// the certificate extension that carries its documents, and whether release 2.1
+// has it too.
 var variants = []struct {
 	Variant
-	oid asn1.ObjectIdentifier
+	oid  asn1.ObjectIdentifier
+	in21 bool
 }{
-	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}},
-	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}},
-	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}},
-	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}},
-	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}},
-	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}},
-	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}},
-	{AzureTDX, asn1.ObjectIdentifier{1, 3, 9900, 4, 3}},
+	{QEMUVTPM, asn1.ObjectIdentifier{1, 3, 9900, 5, 1}, true},
+	{AWSNitroTPM, asn1.ObjectIdentifier{1, 3, 9900, 2, 1}, false},
+	{AWSSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 2, 2}, false},
+	{GCPSEVES, asn1.ObjectIdentifier{1, 3, 9900, 3, 1}, true},
+	{GCPSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 3, 2}, false},
+	{AzureSEVSNP, asn1.ObjectIdentifier{1, 3, 9900, 4, 1}, true},
+	{AzureTrustedLaunch, asn1.ObjectIdentifier{1, 3, 9900, 4, 2}, true},
+	{AzureTDX, asn1.ObjectIdentifier{1, 3, 9900, 4, 3}, false},
 }
 
 // placeholders are names without a form of documents.
@@ -78,4 +80,14 @@ func (v Variant) OID() asn1.ObjectIdentifier {
 		}
 	}
 	return nil
+}
+
+// Has reports whether there are documents of the variant with this binding.
+func (v Variant) Has(b Binding) bool {
+	for _, known := range variants {
+		if known.Variant == v {
+			return b == BindHashChain || b == BindSigned && known.in21
+		}
+	}
+	return false
 }

@@ -26,6 +26,14 @@ type SNP struct {
 	GCP               *GCE
 }
 
+// SNP21 is the form of release 2.1, which Azure alone has.
+type SNP21 struct {
+	VCEK              []byte `json:"Vcek"` // in PEM
+	CertChain         []byte
+	AttestationReport []byte
+	RuntimeData       []byte
+}
+
 // Azure is what ties the vTPM of an Azure VM to the report.
 type Azure struct {
 	// RuntimeData is JSON with the attestation key, in the bytes that the report

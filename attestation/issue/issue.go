@@ -48,22 +48,18 @@ func Here(http *http.Client) Platform {
 	})}
 }
 
-// New returns the issuer of a variant's documents. It fails for variants, and
-// bindings of them, that are not supported.
+// New returns the issuer of a variant's documents. It fails if there are none with
+// this binding.
 func New(variant attestation.Variant, tpm *vtpm.TPM, binding attestation.Binding, on Platform) (attestation.Issuer, error) {
-	makeInfo := infos[variant]
+	if !variant.Has(binding) {
+		return nil, fmt.Errorf("attestation variant %q does not exist in this profile", variant)
+	}
 	if variant == attestation.QEMUVTPM {
 		return tpm.Issuer(binding), nil
 	}
-	if makeInfo == nil {
-		return nil, fmt.Errorf("attestation variant %q is not supported", variant)
-	}
-	if binding != attestation.BindHashChain {
-		return nil, fmt.Errorf("attestation variant %q is not supported in the form of release 2.1", variant)
-	}
 	machine := vtpm.Machine{Variant: variant, Key: keys[variant]}
 	machine.Info = func(ctx context.Context, ak crypto.PublicKey, extraData []byte) ([]byte, error) {
-		return makeInfo(ctx, source{on, tpm, ak, extraData})
+		return infos[variant](ctx, source{on, tpm, binding, ak, extraData})
 	}
 	return tpm.IssuerOf(machine, binding), nil
 }
@@ -94,6 +90,7 @@ var infos = map[attestation.Variant]func(context.Context, source) ([]byte, error
 type source struct {
 	Platform
 	tpm       *vtpm.TPM
+	binding   attestation.Binding
 	ak        crypto.PublicKey
 	extraData []byte
 }

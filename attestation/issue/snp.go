@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 
+	"disk-mapper/attestation"
 	"disk-mapper/attestation/instance"
 
 	"github.com/google/go-sev-guest/abi"
@@ -48,6 +49,9 @@ func azureSNP(ctx context.Context, s source) ([]byte, error) {
 	signer, chain, err := s.thim(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if s.binding == attestation.BindSigned {
+		return json.Marshal(instance.SNP21{VCEK: signer, CertChain: chain, AttestationReport: hcl.Report, RuntimeData: hcl.RuntimeData})
 	}
 	return json.Marshal(instance.SNP{
 		ReportSigner: signer, CertChain: chain, AttestationReport: hcl.Report,

@@ -50,7 +50,7 @@ func (f policyFile) variant(p *Policy) (err error) {
 	if p.variant, err = attestation.ParseVariant(cmp.Or(f.Variant, string(attestation.QEMUVTPM))); err != nil {
 		return err
 	}
-	if p.variant != attestation.QEMUVTPM && f.Enforced != nil {
+	if f.Enforced != nil && !p.variant.Has(attestation.BindSigned) {
 		return fmt.Errorf("enforcedPCRs: release 2.1 has no policies for %s", p.variant)
 	}
 	if err := needed(p.variant, needSNP, "snp", f.SNP != nil); err != nil {

@@ -68,9 +68,7 @@ func TestPoliciesOfVariantsRefused(t *testing.T) {
 		"root may not sign":      {attestation.AzureTrustedLaunch, withRoot(newChain(nil).certificate), "akRoots: certificate 1 may not sign others"},
 		"AWS with roots":         {attestation.AWSNitroTPM, replace(`"measurements"`, `"akRoots":["AA=="],"measurements"`), "akRoots is of no use for aws-nitro-tpm"},
 		"measurement as for TDX": {attestation.AzureSEVSNP, replace(strings.Repeat("00", 32), strings.Repeat("00", 48)), "want 64 hexadecimal digits"},
-		"release 2.1": {attestation.AzureSEVSNP, func(s string) string {
-			return strings.Replace(strings.Replace(s, strings.Repeat("00", 32), base64Of(15), 1), `"snp"`, `"enforcedPCRs":[15],"snp"`, 1)
-		}, "release 2.1 has no policies for azure-sev-snp"},
+		"release 2.1":            {attestation.AWSSEVSNP, in21, "release 2.1 has no policies for aws-sev-snp"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := c.change(policyOf[c.variant])
@@ -79,5 +77,18 @@ func TestPoliciesOfVariantsRefused(t *testing.T) {
 			require.ErrorIs(t, err, verify.ErrPolicy)
 			assert.ErrorContains(t, err, c.want)
 		})
+	}
+}
+
+// in21 is the same policy in the form of release 2.1.
+func in21(s string) string {
+	return strings.Replace(strings.Replace(s, strings.Repeat("00", 32), base64Of(15), 1), `"measurements"`, `"enforcedPCRs":[15],"measurements"`, 1)
+}
+
+func TestPoliciesOfRelease21(t *testing.T) {
+	for _, variant := range []attestation.Variant{attestation.AzureSEVSNP, attestation.AzureTrustedLaunch, attestation.GCPSEVES} {
+		policy, err := verify.ParsePolicy([]byte(in21(policyOf[variant])))
+		require.NoError(t, err)
+		assert.Equal(t, variant, verify.New(policy, attestation.BindSigned, nil, nil).Variant())
 	}
 }

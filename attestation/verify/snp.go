@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"disk-mapper/attestation"
 	"disk-mapper/attestation/instance"
 	"disk-mapper/internal/exactjson"
 
@@ -61,7 +62,7 @@ func trustGCPSNP(ctx context.Context, v validator, e evidence) error {
 // trustAzureSNP: Microsoft's paravisor, launched under SEV-SNP and known by the
 // key that signed it, says that the key is that of the vTPM it keeps.
 func trustAzureSNP(_ context.Context, v validator, e evidence) error {
-	info, err := snpInfo(e.info)
+	info, err := v.azureInfo(e.info)
 	if err != nil {
 		return err
 	}
@@ -90,6 +91,21 @@ func checkRuntimeData(runtimeData, reportData []byte, key attestationKey) error 
 		return fmt.Errorf("%w: it is not the one in the runtime data", ErrKey)
 	}
 	return nil
+}
+
+// azureInfo reads the form that goes with the binding.
+func (v validator) azureInfo(raw []byte) (instance.SNP, error) {
+	if v.binding != attestation.BindSigned {
+		return snpInfo(raw)
+	}
+	var old instance.SNP21
+	if err := exactjson.Unmarshal(raw, &old); err != nil {
+		return instance.SNP{}, fmt.Errorf("%w: instance info: %w", ErrDocument, err)
+	}
+	return instance.SNP{
+		ReportSigner: old.VCEK, CertChain: old.CertChain, AttestationReport: old.AttestationReport,
+		Azure: &instance.Azure{RuntimeData: old.RuntimeData},
+	}, nil
 }
 
 func snpInfo(raw []byte) (instance.SNP, error) {

@@ -8,8 +8,8 @@ import (
 	"disk-mapper/attestation"
 )
 
-// evidence is what decides whether a key may speak for a machine. The quote has
-// tied all of it to the connection.
+// evidence is what decides whether a key may speak for a machine. Under
+// BindHashChain the quote has tied all of it to the connection.
 type evidence struct {
 	key       attestationKey
 	info      []byte

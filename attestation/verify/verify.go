@@ -107,13 +107,14 @@ func (v validator) Validate(ctx context.Context, document, userData, nonce []byt
 }
 
 // usable guards against the zero value of a policy, and against instance info
-// that nothing ties to the quote.
+// that is of no worth unless the quote covers it: under BindSigned it does not.
+// What the variants of release 2.1 say about a key holds by itself.
 func (v validator) usable() error {
 	if len(v.policy.measurements) == 0 {
 		return fmt.Errorf("%w: no expected measurements", ErrPolicy)
 	}
-	if v.policy.variant != attestation.QEMUVTPM && v.binding == attestation.BindSigned {
-		return fmt.Errorf("%w: documents of %s are validated in their current form only, not in that of release 2.1", ErrPolicy, v.policy.variant)
+	if v.binding == attestation.BindSigned && !v.policy.variant.Has(v.binding) {
+		return fmt.Errorf("%w: release 2.1 has no documents of %s", ErrPolicy, v.policy.variant)
 	}
 	return nil
 }

@@ -91,10 +91,14 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 	on := kernelArguments(kernel)
 	var platformErr, variantErr, profileErr error
 	o.platform, platformErr = findPlatform(cmp.Or(*csp, on["constel.csp"]))
-	o.variant, variantErr = attestation.ParseVariant(cmp.Or(getenv("CONSTEL_ATTESTATION_VARIANT"), on["constel.attestation-variant"], string(o.platform.variant)))
 	o.profile, profileErr = attestation.ParseProfile(cmp.Or(*compat, on["constel.compat"], attestation.Profile224.Name))
+	byDefault := string(o.platform.defaultVariant(o.profile))
+	o.variant, variantErr = attestation.ParseVariant(cmp.Or(getenv("CONSTEL_ATTESTATION_VARIANT"), on["constel.attestation-variant"], byDefault))
 	if platformErr != nil { // the variant's default depends on it
 		return options{}, platformErr
+	}
+	if variantErr == nil && profileErr == nil && !o.variant.Has(o.profile.Binding) {
+		variantErr = fmt.Errorf("attestation variant %q does not exist in profile %s: choose another with constel.attestation-variant=", o.variant, o.profile.Name)
 	}
 	return o, errors.Join(variantErr, profileErr, o.setStateDisk(on["constel.state-disk"]), o.setOperators(kernel), o.setJoinServices(on["constel.join-endpoints"]))
 }

@@ -92,16 +92,17 @@ func TestParseOptions(t *testing.T) {
 				assert.Len(t, o.endpoints(nil), 3)
 			},
 		},
-		"bad JoinService":    {args: []string{"-csp=qemu"}, kernel: "constel.join-endpoints=10.0.0.1,10.0.0.2:x", wantErr: `constel.join-endpoints= on the kernel command line, want HOST[:PORT],...: "10.0.0.2:x"`},
-		"unknown state-disk": {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=blank", wantErr: `unknown constel.state-disk="blank"`},
-		"one of two unknown": {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=full-wipe,requireblank", wantErr: `unknown constel.state-disk="requireblank"`},
-		"unknown csp":        {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
-		"no csp":             {wantErr: `unknown cloud platform "", want one of: qemu`},
-		"unknown variant":    {args: []string{"-csp=qemu"}, env: map[string]string{"CONSTEL_ATTESTATION_VARIANT": "dummy"}, wantErr: `unknown attestation variant "dummy", want one of: qemu-vtpm`},
-		"variant by case":    {args: []string{"-csp=qemu"}, kernel: "constel.attestation-variant=QEMU-VTPM", wantErr: "unknown attestation variant"},
-		"unknown profile":    {args: []string{"-csp=qemu", "-compat=3"}, wantErr: `unknown compatibility profile "3", want one of: 2.24, 2.1`},
-		"unknown flag":       {args: []string{"-nope"}, wantErr: "flag provided but not defined"},
-		"unknown argument":   {args: []string{"-csp=qemu", "format"}, wantErr: `unexpected argument "format"`},
+		"bad JoinService":     {args: []string{"-csp=qemu"}, kernel: "constel.join-endpoints=10.0.0.1,10.0.0.2:x", wantErr: `constel.join-endpoints= on the kernel command line, want HOST[:PORT],...: "10.0.0.2:x"`},
+		"unknown state-disk":  {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=blank", wantErr: `unknown constel.state-disk="blank"`},
+		"one of two unknown":  {args: []string{"-csp=qemu"}, kernel: "constel.state-disk=full-wipe,requireblank", wantErr: `unknown constel.state-disk="requireblank"`},
+		"unknown csp":         {args: []string{"-csp=nimbus"}, wantErr: `unknown cloud platform "nimbus", want one of: qemu`},
+		"no csp":              {wantErr: `unknown cloud platform "", want one of: qemu`},
+		"unknown variant":     {args: []string{"-csp=qemu"}, env: map[string]string{"CONSTEL_ATTESTATION_VARIANT": "dummy"}, wantErr: `unknown attestation variant "dummy", want one of: qemu-vtpm`},
+		"variant without 2.1": {args: []string{"-csp=qemu", "-compat=2.1"}, kernel: "constel.attestation-variant=gcp-sev-snp", wantErr: `attestation variant "gcp-sev-snp" does not exist in profile 2.1`},
+		"variant by case":     {args: []string{"-csp=qemu"}, kernel: "constel.attestation-variant=QEMU-VTPM", wantErr: "unknown attestation variant"},
+		"unknown profile":     {args: []string{"-csp=qemu", "-compat=3"}, wantErr: `unknown compatibility profile "3", want one of: 2.24, 2.1`},
+		"unknown flag":        {args: []string{"-nope"}, wantErr: "flag provided but not defined"},
+		"unknown argument":    {args: []string{"-csp=qemu", "format"}, wantErr: `unexpected argument "format"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

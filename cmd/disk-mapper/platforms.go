@@ -14,6 +14,7 @@ import (
 type platform struct {
 	name      string
 	variant   attestation.Variant // unless one is chosen
+	variant21 attestation.Variant // the same in profile 2.1, if it is another
 	stateDisk map[string]string   // by profile
 	find      finder              // looks for it where no rule of udev does; or nil
 	metadata  newMetadata         // nil if this build leaves the platform out
@@ -36,7 +37,7 @@ var platforms = []platform{
 	},
 	{
 		name:    "azure",
-		variant: "azure-sev-snp",
+		variant: attestation.AzureSEVSNP,
 		stateDisk: map[string]string{
 			attestation.Profile224.Name: "/dev/disk/azure/scsi1/lun0",
 			attestation.Profile21.Name:  "/dev/disk/azure/scsi1/lun0",
@@ -45,8 +46,9 @@ var platforms = []platform{
 		metadata: azureMetadata,
 	},
 	{
-		name:    "gcp",
-		variant: "gcp-sev-snp",
+		name:      "gcp",
+		variant:   attestation.GCPSEVSNP,
+		variant21: attestation.GCPSEVES,
 		stateDisk: map[string]string{
 			attestation.Profile224.Name: "/dev/disk/by-id/google-state-disk",
 			attestation.Profile21.Name:  "/dev/disk/by-id/google-state-disk",
@@ -82,6 +84,14 @@ var otherNames = map[string]string{"stackit": "openstack"}
 var releases = map[string]cloud.Release{
 	attestation.Profile224.Name: cloud.Release224,
 	attestation.Profile21.Name:  cloud.Release21,
+}
+
+// defaultVariant is how machines attest themselves unless one says otherwise.
+func (p platform) defaultVariant(profile attestation.Profile) attestation.Variant {
+	if profile.Name == attestation.Profile21.Name {
+		return cmp.Or(p.variant21, p.variant)
+	}
+	return p.variant
 }
 
 // platformNames are those in this build.
