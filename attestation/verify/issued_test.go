@@ -4,6 +4,8 @@ package verify_test
 
 import (
 	"io"
+	"os"
+	"strings"
 	"testing"
 
 	"disk-mapper/attestation"
@@ -49,6 +51,22 @@ func TestIssuedDocuments(t *testing.T) {
 	}
 }
 
+// TestIssuersAskForWhatIsDocumented: the machine here answers nothing else, and the
+// operator knows of all of it.
+func TestIssuersAskForWhatIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/platforms.md")
+	require.NoError(t, err)
+	for variant := range policyOf {
+		t.Run(string(variant), func(t *testing.T) {
+			assert.Contains(t, string(page), "| `"+string(variant)+"` |")
+			for question := range startMachine(t, variant).metadata {
+				path := strings.Fields(question)[1]
+				assert.True(t, path == issuerPath || strings.Contains(string(page), "`"+path+"`"), path)
+			}
+		})
+	}
+}
+
 // TestIssuedDocumentsOfRelease21: as above, in the older form.
 func TestIssuedDocumentsOfRelease21(t *testing.T) {
 	for _, variant := range []attestation.Variant{attestation.AzureSEVSNP, attestation.AzureTrustedLaunch, attestation.GCPSEVES} {
@@ -87,8 +105,8 @@ func TestIssuersFail(t *testing.T) {
 				m.metadata[question] = `{"quote":""}`
 			}
 		}, "reading /acc/tdquote: base64 of 0 characters, want a quote"},
-		"Azure, no issuer":         {attestation.AzureTrustedLaunch, func(m *machine) { delete(m.metadata, "GET /issuer ") }, "/issuer: answer of status 404"},
-		"Azure, issuer is garbage": {attestation.AzureTrustedLaunch, func(m *machine) { m.metadata["GET /issuer "] = "<html>" }, "issuer of the key's certificate: http://127.0.0.1"},
+		"Azure, no issuer":         {attestation.AzureTrustedLaunch, func(m *machine) { delete(m.metadata, "GET "+issuerPath+" ") }, "/issuer: answer of status 404"},
+		"Azure, issuer is garbage": {attestation.AzureTrustedLaunch, func(m *machine) { m.metadata["GET "+issuerPath+" "] = "<html>" }, "issuer of the key's certificate: http://127.0.0.1"},
 		"Azure, no THIM":           {attestation.AzureSEVSNP, func(m *machine) { delete(m.metadata, certificates) }, "THIM/amd/certification: answer of status 404"},
 		"Azure, garbage":           {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = "<html>" }, "reading /metadata/THIM/amd/certification: invalid character"},
 		"Azure, no chain":          {attestation.AzureSEVSNP, func(m *machine) { m.metadata[certificates] = `{"vcekCert":"x"}` }, "vcekCert and certificateChain have 1 and 0 bytes"},

@@ -29,6 +29,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// issuerPath is where the certificate of a key says that its issuer's is.
+const issuerPath = "/issuer"
+
 // machine is a simulated TPM with what a provider puts into it, and the services
 // around it.
 type machine struct {
@@ -98,9 +101,9 @@ func startMachine(t *testing.T, variant attestation.Variant) *machine {
 		quote := someIntel().quote(t, digest(runtime), nil)
 		m.metadata["POST /acc/tdquote "+question] = `{"quote":"` + base64.RawURLEncoding.EncodeToString(quote) + `"}`
 	case attestation.AzureTrustedLaunch:
-		chain := chainFor(azureKey(t, sim), func(l *link) { l.certificate.IssuingCertificateURL = []string{m.url + "/gone", m.url + "/issuer"} })
+		chain := chainFor(azureKey(t, sim), func(l *link) { l.certificate.IssuingCertificateURL = []string{m.url + "/gone", m.url + issuerPath} })
 		writeNV(t, sim, 0x01c101d0, append(chain.certificate, make([]byte, 100)...))
-		m.metadata["GET /issuer "] = string(chain.issuer)
+		m.metadata["GET "+issuerPath+" "] = string(chain.issuer)
 	case attestation.AzureSEVSNP:
 		m.key = azureKey(t, sim)
 		runtime := runtimeData(m.key)
