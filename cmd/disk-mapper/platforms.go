@@ -58,7 +58,7 @@ var platforms = []platform{
 	},
 	{
 		name:    "aws",
-		variant: "aws-sev-snp",
+		variant: attestation.AWSSEVSNP,
 		stateDisk: map[string]string{
 			attestation.Profile224.Name: "/dev/sdb",
 			attestation.Profile21.Name:  "/dev/sdb",

@@ -15,6 +15,8 @@ const (
 	HostAddress = "10.42.0.1"
 	// GuestAddress is the address the guest is given by DHCP.
 	GuestAddress = "10.42.0.15"
+	// MetadataAddress is where the guest finds it if Config.LinkLocal is set.
+	MetadataAddress = "169.254.169.254"
 	// RecoveryPort is the guest's port that Config.RecoveryPort forwards to.
 	RecoveryPort = 9999
 )
@@ -33,6 +35,19 @@ const (
 	UEFI Firmware = iota
 	// BIOS is SeaBIOS: up earlier, for tests that attest nothing. The TPM event log it leaves is refused by verifiers.
 	BIOS
+)
+
+// Bus is how disks are attached.
+type Bus int
+
+const (
+	// Virtio disks are /dev/vda, /dev/vdb, ...
+	Virtio Bus = iota
+	// SCSI disks have the LUNs 0, 1, ... of one controller, and say what Google's persistent disks say; the serial number is the
+	// name of the file.
+	SCSI
+	// NVMe disks have a controller each, and the name of the file as serial number.
+	NVMe
 )
 
 // TPM says which TPM the guest gets. The zero value is none.
@@ -60,12 +75,16 @@ type Config struct {
 	// Overlay is appended to the initrd: binaries and units under test. A later file replaces an earlier one.
 	Overlay []File
 	// Disks are raw image files, or addresses of servers as QEMU takes them, nbd://127.0.0.1:PORT, attached as /dev/vda, /dev/vdb, ...
-	// in this order. Writes survive Kill.
+	// in this order, or as Bus says. Writes survive Kill.
 	Disks    []string
+	Bus      Bus
 	TPM      TPM
 	Firmware Firmware
 	// Cmdline is added to the kernel command line, last word wins: "constel.csp=qemu".
 	Cmdline []string
+	// LinkLocal puts the host's loopback address at MetadataAddress instead of HostAddress, where clouds have their metadata
+	// service, and the guest beside it.
+	LinkLocal bool
 	// RecoveryPort is a port on the host's 127.0.0.1 forwarded to the guest's port 9999; 0 forwards none.
 	RecoveryPort int
 	// Console, if set, is given the console as it comes, line by line.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,7 +39,7 @@ var baseCmdline = []string{
 func arguments(config Config, files bootFiles) []string {
 	return slices.Concat(
 		machine(), firmware(config.Firmware, files), console0(), monitor(),
-		kernel(config, files), network(config.RecoveryPort), disks(config.Disks), tpm(config.TPM),
+		kernel(config, files), network(config), disks(config.Disks, config.Bus), tpm(config.TPM),
 	)
 }
 
@@ -72,23 +73,40 @@ func kernel(config Config, files bootFiles) []string {
 	return []string{"-kernel", config.Image.Kernel, "-initrd", files.initrd, "-append", cmdline}
 }
 
-func network(recoveryPort int) []string {
-	user := "user,id=net,ipv6=off,net=10.42.0.0/24,host=" + HostAddress + ",dhcpstart=" + GuestAddress
-	if recoveryPort != 0 {
-		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-%s:%d", recoveryPort, GuestAddress, RecoveryPort)
+func network(config Config) []string {
+	net, host, guest := "10.42.0.0/24", HostAddress, GuestAddress
+	if config.LinkLocal {
+		net, host, guest = "169.254.169.0/24", MetadataAddress, "169.254.169.15"
+	}
+	user := "user,id=net,ipv6=off,net=" + net + ",host=" + host + ",dhcpstart=" + guest
+	if config.RecoveryPort != 0 {
+		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-%s:%d", config.RecoveryPort, guest, RecoveryPort)
 	}
 	return []string{"-netdev", user, "-device", "virtio-net-pci,netdev=net,romfile="}
 }
 
 // disks ignores the guest's flushes: the host's page cache outlives the VM, also one that is killed.
-func disks(paths []string) []string {
+func disks(paths []string, bus Bus) []string {
 	var args []string
+	if bus == SCSI {
+		args = append(args, "-device", "virtio-scsi-pci,id=scsi")
+	}
 	for i, path := range paths {
 		args = append(args,
 			"-drive", fmt.Sprintf("if=none,id=disk%d,format=raw,cache=unsafe,file=%s", i, escape(path)),
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
+			"-device", bus.device(i, escape(filepath.Base(path))))
 	}
 	return args
+}
+
+func (b Bus) device(number int, serial string) string {
+	switch b {
+	case SCSI:
+		return fmt.Sprintf("scsi-hd,bus=scsi.0,scsi-id=0,lun=%d,drive=disk%d,vendor=Google,product=PersistentDisk,serial=%s", number, number, serial)
+	case NVMe:
+		return fmt.Sprintf("nvme,drive=disk%d,serial=%s", number, serial)
+	}
+	return fmt.Sprintf("virtio-blk-pci,drive=disk%d", number)
 }
 
 func tpm(tpm TPM) []string {

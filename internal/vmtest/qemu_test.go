@@ -35,6 +35,18 @@ func TestArguments(t *testing.T) {
 			[]string{"-drive if=none,id=disk0,format=raw,cache=unsafe,file=/a -device virtio-blk-pci,drive=disk0 " +
 				"-drive if=none,id=disk1,format=raw,cache=unsafe,file=/b,,c -device virtio-blk-pci,drive=disk1"}, nil,
 		},
+		"SCSI": {
+			Config{Disks: []string{"/d/boot", "/d/state-disk"}, Bus: SCSI},
+			[]string{"-device virtio-scsi-pci,id=scsi ", "-device scsi-hd,bus=scsi.0,scsi-id=0,lun=1,drive=disk1,vendor=Google,product=PersistentDisk,serial=state-disk "},
+			[]string{"virtio-blk"},
+		},
+		"NVMe": {
+			Config{Disks: []string{"/d/a,b"}, Bus: NVMe}, []string{"-device nvme,drive=disk0,serial=a,,b "}, []string{"virtio-blk", "scsi"},
+		},
+		"link-local": {
+			Config{LinkLocal: true, RecoveryPort: 4711},
+			[]string{"net=169.254.169.0/24,host=169.254.169.254,dhcpstart=169.254.169.15,hostfwd=tcp:127.0.0.1:4711-169.254.169.15:9999 "}, []string{"10.42"},
+		},
 		"TPM": {
 			Config{TPM: TPM{StateDir: "/tpm"}},
 			[]string{"-chardev socket,id=tpm,fd=4 -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm"}, []string{"/tpm "},
