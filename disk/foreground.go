@@ -12,9 +12,9 @@ import (
 
 const (
 	// strideAlone is what Grow wipes at once while nobody else uses the device.
-	strideAlone = wipeWriters * wipeBlock
+	strideAlone = 4 << 20
 	// strideShared bounds how long somebody else's write can wait behind it.
-	strideShared = wipeBlock
+	strideShared = 1 << 20
 	// restShare: Grow then rests this many times as long as the stride took, which
 	// is the longer the more the device has to do.
 	restShare   = 4
