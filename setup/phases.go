@@ -38,7 +38,7 @@ func (p *phases) fields() (fields []zap.Field) {
 	return fields
 }
 
-// ready is the last line of a good boot. The booted system finds the same in a
+// ready is the last line of setup. The booted system finds the same in a
 // file; that it cannot be written is no reason to fail.
 func (b Boot) ready(p *phases) {
 	b.Log.Info("State disk is ready", p.fields()...)

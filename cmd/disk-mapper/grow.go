@@ -82,6 +82,15 @@ func growDisk(ctx context.Context, notify func(string), log *zap.Logger) error {
 	return nil
 }
 
+// sayRest leaves a word for whoever finds a node with a small file system. That it
+// cannot be told is no reason to fail a boot.
+func sayRest(mapping string, log *zap.Logger) {
+	if p, err := disk.Growth(mapping); err == nil && p.Done < p.Total {
+		log.Info("The file system is smaller than the state disk, the rest is left to disk-mapper grow",
+			zap.Int64("fileSystemBytes", p.Done), zap.Int64("finalBytes", p.Total))
+	}
+}
+
 // growth tells everybody how far it is.
 type growth struct {
 	begin  disk.Progress

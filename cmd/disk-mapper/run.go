@@ -115,7 +115,11 @@ func boot(ctx context.Context, o options, handover setup.Handover, status func(s
 	} else {
 		log.Info("The state disk is new", zap.Stringer("state", d.State()), zap.Bool("zero", d.Zero()))
 	}
-	return b.Run(ctx)
+	if err := b.Run(ctx); err != nil {
+		return err
+	}
+	sayRest(mappingPath, log)
+	return nil
 }
 
 func sources(o options, issuer attestation.Issuer, joinServices atls.Policy, log *zap.Logger) []setup.Source {

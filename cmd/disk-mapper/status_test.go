@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // grownTo is a file of 1 GiB with an ext4 file system of this many MiB, as far as
@@ -75,6 +77,17 @@ func TestStatus(t *testing.T) {
 	assert.Equal(t, "complete", complete["state"])
 	assert.EqualValues(t, 100, complete["progressPercent"])
 	assert.NotContains(t, complete, "rateMiBPerSecond")
+}
+
+// TestRestIsSaid: on the console of a boot whose disk is to grow, and only there.
+func TestRestIsSaid(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	sayRest(grownTo(t, 512), zap.New(core))
+	require.Equal(t, 1, logs.Len())
+	assert.Equal(t, map[string]any{"fileSystemBytes": int64(512 << 20), "finalBytes": int64(1 << 30)}, logs.All()[0].ContextMap())
+	sayRest(grownTo(t, 1010), zap.New(core))
+	sayRest("/nothing/there", zap.New(core))
+	assert.Equal(t, 1, logs.Len())
 }
 
 // TestWithoutStateDisk: on a machine without a mapping, both commands say so.

@@ -34,6 +34,7 @@ func TestGrowthAcrossBoots(t *testing.T) {
 	vm := n.bootQuickly(t)
 	waitEnd(t, vm, vmtest.PowerOff)
 	assert.NotContains(t, console(vm), "INTEGRITY AEAD ERROR")
+	assert.Contains(t, console(vm), "the rest is left to disk-mapper grow")
 	const growing, interrupted = `"msg":"Growing the state disk"`, "Growing the state disk was interrupted, the next boot goes on"
 	first := lastGrowth(t, vm, growing)
 	assert.EqualValues(t, 256<<20, first["fileSystemBytes"])
