@@ -54,22 +54,14 @@ func TestMakeFixtures(t *testing.T) {
 	if into == "" {
 		t.Skip("run by make headers")
 	}
-	self, err := os.Executable()
-	require.NoError(t, err)
-	image, err := vmtest.FindImage()
-	require.NoError(t, err)
-	var disks []string
+	var sizes []int64
 	for _, d := range makerDisks {
-		path := filepath.Join(t.TempDir(), d.name)
-		require.NoError(t, vmtest.NewDisk(path, d.size))
-		disks = append(disks, path)
+		sizes = append(sizes, d.size)
 	}
-	overlay := append(tools(t), vmtest.File{Path: "/vmtest/disk.test", Host: self, Mode: 0o755})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
-	result, err := vmtest.Run(ctx, vmtest.Config{Image: image, Disks: disks, Firmware: vmtest.BIOS, Overlay: overlay, Cmdline: []string{"loglevel=0"}},
+	result := runSelf(ctx, t, vmtest.Config{Disks: blankDisks(t, sizes...), Overlay: tools(t), Cmdline: []string{"loglevel=0"}},
 		inGuest+"=1 ./disk.test -test.v -test.run '^TestMaker'")
-	require.NoError(t, err)
 	for line := range strings.Lines(result.Output) {
 		if !saveFixture(t, into, line) {
 			t.Log(strings.TrimSpace(line))

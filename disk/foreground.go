@@ -33,7 +33,6 @@ type foreground struct {
 	hurry  int64  // if less than this is free in there, nobody rests
 	seen   int64  // sectors read and written by everybody
 	active time.Time
-	now    func() time.Time
 }
 
 func newForeground(device *os.File, dir string, size int64) (*foreground, error) {
@@ -43,7 +42,7 @@ func newForeground(device *os.File, dir string, size int64) (*foreground, error)
 	}
 	f := &foreground{
 		stat: fmt.Sprintf("/sys/dev/block/%d:%d/stat", unix.Major(s.Rdev), unix.Minor(s.Rdev)),
-		dir:  dir, hurry: min(hurryBytes, size/hurryShare), now: time.Now,
+		dir:  dir, hurry: min(hurryBytes, size/hurryShare),
 	}
 	return f, f.forget()
 }
@@ -62,7 +61,7 @@ func (f *foreground) stride() int64 {
 	return strideAlone
 }
 
-func (f *foreground) busy() bool { return f.now().Before(f.active) }
+func (f *foreground) busy() bool { return time.Now().Before(f.active) }
 
 // yield is called after each stride and rests if others use the device.
 func (f *foreground) yield(ctx context.Context, wrote int64, took time.Duration) error {
@@ -71,7 +70,7 @@ func (f *foreground) yield(ctx context.Context, wrote int64, took time.Duration)
 		return err
 	}
 	if f.seen-before > wrote/512 {
-		f.active = f.now().Add(activeAfter)
+		f.active = time.Now().Add(activeAfter)
 	}
 	if !f.busy() || f.nearlyFull() {
 		return nil

@@ -29,7 +29,7 @@ func TestGrowthYields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &device{path: filepath.Join(t.TempDir(), "stat")}
 		d.use(t, 100, 200)
-		f := &foreground{stat: d.path, dir: t.TempDir(), now: time.Now}
+		f := &foreground{stat: d.path, dir: t.TempDir()}
 		require.NoError(t, f.forget())
 		rested := func(took time.Duration) time.Duration {
 			began := time.Now()

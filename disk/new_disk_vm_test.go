@@ -42,24 +42,13 @@ func TestNewDisks(t *testing.T) {
 // onNewDisks runs this test binary in a VM with newDisks.
 func onNewDisks(t *testing.T, console io.Writer, limit time.Duration, run string) vmtest.Result {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	image, err := vmtest.FindImage()
-	require.NoError(t, err)
-	var disks []string
+	var sizes []int64
 	for _, d := range newDisks {
-		path := filepath.Join(t.TempDir(), filepath.Base(d.path))
-		require.NoError(t, vmtest.NewDisk(path, d.size))
-		disks = append(disks, path)
+		sizes = append(sizes, d.size)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	result, err := vmtest.Run(ctx, vmtest.Config{
-		Image: image, Disks: disks, Firmware: vmtest.BIOS, Console: console,
-		Overlay: []vmtest.File{{Path: "/vmtest/disk.test", Host: self, Mode: 0o755}},
-	}, "GODEBUG=cpu.sse41=off "+run)
-	require.NoError(t, err)
-	return result
+	return runSelf(ctx, t, vmtest.Config{Disks: blankDisks(t, sizes...), Console: console}, "GODEBUG=cpu.sse41=off "+run)
 }
 
 func newDiskGuestOnly(t *testing.T) {

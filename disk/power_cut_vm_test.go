@@ -24,27 +24,10 @@ const inStorageGuest = "DISK_TEST_IN_STORAGE_GUEST"
 
 // TestPowerCuts runs this test binary in a VM.
 func TestPowerCuts(t *testing.T) {
-	self, err := os.Executable()
-	require.NoError(t, err)
-	image, err := vmtest.FindImage()
-	require.NoError(t, err)
-	var disks []string
-	dir := t.TempDir()
-	for _, d := range []struct {
-		name string
-		size int64
-	}{{"a", 40 << 20}, {"b", 512 << 20}, {"c", 40 << 20}, {"d", 40 << 20}} {
-		path := filepath.Join(dir, d.name)
-		require.NoError(t, vmtest.NewDisk(path, d.size))
-		disks = append(disks, path)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	result, err := vmtest.Run(ctx, vmtest.Config{
-		Image: image, Disks: disks, Firmware: vmtest.BIOS, Console: t.Output(),
-		Overlay: []vmtest.File{{Path: "/vmtest/disk.test", Host: self, Mode: 0o755}},
-	}, "GODEBUG=cpu.sse41=off "+inStorageGuest+"=1 ./disk.test -test.v -test.run '^TestStorage'")
-	require.NoError(t, err)
+	result := runSelf(ctx, t, vmtest.Config{Disks: blankDisks(t, 40<<20, 512<<20, 40<<20, 40<<20), Console: t.Output()},
+		"GODEBUG=cpu.sse41=off "+inStorageGuest+"=1 ./disk.test -test.v -test.run '^TestStorage'")
 	assert.Zero(t, result.ExitCode)
 	assert.Contains(t, result.Output, "--- PASS: TestStorage")
 }

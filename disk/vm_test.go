@@ -5,6 +5,7 @@ package disk
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -30,27 +31,41 @@ func TestDeviceMapper(t *testing.T) {
 	if os.Getenv(inGuest) != "" {
 		t.Skip("this is the guest")
 	}
-	self, err := os.Executable()
-	require.NoError(t, err)
-	image, err := vmtest.FindImage()
-	require.NoError(t, err)
-	var disks []string
-	for _, name := range []string{"a", "b"} {
-		path := filepath.Join(t.TempDir(), name)
-		require.NoError(t, vmtest.NewDisk(path, 64<<20))
-		disks = append(disks, path)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	disks = append(disks, serveLies(ctx, t)...)
-	result, err := vmtest.Run(ctx, vmtest.Config{
-		Image: image, Disks: disks, Firmware: vmtest.BIOS,
-		Overlay: []vmtest.File{{Path: "/vmtest/disk.test", Host: self, Mode: 0o755}, nullCipher(t, image)},
-	}, inGuest+"=1 ./disk.test -test.v -test.run '^TestGuest'")
+	image, err := vmtest.FindImage()
 	require.NoError(t, err)
+	result := runSelf(ctx, t, vmtest.Config{
+		Disks: append(blankDisks(t, 64<<20, 64<<20), serveLies(ctx, t)...), Overlay: []vmtest.File{nullCipher(t, image)},
+	}, inGuest+"=1 ./disk.test -test.v -test.run '^TestGuest'")
 	t.Log(result.Output)
 	assert.Zero(t, result.ExitCode)
 	assert.Contains(t, result.Output, "--- PASS: TestGuest")
+}
+
+// runSelf boots a VM in which this test binary is ./disk.test, and runs a script there.
+func runSelf(ctx context.Context, t *testing.T, config vmtest.Config, script string) vmtest.Result {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	config.Image, err = vmtest.FindImage()
+	require.NoError(t, err)
+	config.Firmware = vmtest.BIOS
+	config.Overlay = append(config.Overlay, vmtest.File{Path: "/vmtest/disk.test", Host: self, Mode: 0o755})
+	result, err := vmtest.Run(ctx, config, script)
+	require.NoError(t, err)
+	return result
+}
+
+func blankDisks(t *testing.T, sizes ...int64) (paths []string) {
+	t.Helper()
+	dir := t.TempDir()
+	for i, size := range sizes {
+		path := filepath.Join(dir, fmt.Sprint("disk", i))
+		require.NoError(t, vmtest.NewDisk(path, size))
+		paths = append(paths, path)
+	}
+	return paths
 }
 
 func guestOnly(t *testing.T) {

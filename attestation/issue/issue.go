@@ -21,8 +21,8 @@ import (
 	tools "github.com/google/go-tpm-tools/client"
 )
 
-// MetadataURL is where all platforms have their metadata service.
-const MetadataURL = "http://169.254.169.254"
+// metadataURL is where all platforms have their metadata service.
+const metadataURL = "http://169.254.169.254"
 
 // Reporter is a source of SNP reports: a report with its certificate table after
 // it, of the given privilege level.
@@ -43,7 +43,7 @@ type Platform struct {
 // Here is the platform that this machine runs on. Reports come from configfs
 // or, where the kernel has none there, from the guest device.
 func Here(http *http.Client) Platform {
-	return Platform{HTTP: http, Metadata: MetadataURL, Reporter: sync.OnceValues(func() (Reporter, error) {
+	return Platform{HTTP: http, Metadata: metadataURL, Reporter: sync.OnceValues(func() (Reporter, error) {
 		return client.GetLeveledQuoteProvider()
 	})}
 }

@@ -31,11 +31,11 @@ type Policy struct {
 	akRoots      []*x509.Certificate
 }
 
-// NewPolicy is about machines of the variant qemu-vtpm. It takes expected values by the index of the PCR and, optionally, the
-// SHA-256 hashes of the SubjectPublicKeyInfo (DER) of the attestation keys to
-// accept. Without such keys any software TPM that claims the measurements
-// passes. It fails with ErrPolicy if no measurement is enforced, or one cannot
-// be met.
+// NewPolicy is about machines of the variant qemu-vtpm. It takes expected values
+// by the index of the PCR and, optionally, the SHA-256 hashes of the
+// SubjectPublicKeyInfo (DER) of the attestation keys to accept. Without such keys
+// any software TPM that claims the measurements passes. It fails with ErrPolicy if
+// no measurement is enforced, or one cannot be met.
 func NewPolicy(measurements map[int]Measurement, trustedAKs ...[32]byte) (Policy, error) {
 	p := Policy{variant: attestation.QEMUVTPM, measurements: map[int]Measurement{}, trustedAKs: slices.Clone(trustedAKs)}
 	enforced := false

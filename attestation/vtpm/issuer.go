@@ -25,13 +25,13 @@ type Machine struct {
 	Info func(ctx context.Context, ak crypto.PublicKey, extraData []byte) ([]byte, error)
 }
 
-// Plain is a machine with nothing but a vTPM. Its key is the one at handle
+// plain is a machine with nothing but a vTPM. Its key is the one at handle
 // 0x81008F01, made there if need be.
-var Plain = Machine{Variant: attestation.QEMUVTPM, Key: client.AttestationKeyRSA}
+var plain = Machine{Variant: attestation.QEMUVTPM, Key: client.AttestationKeyRSA}
 
 // Issuer issues qemu-vtpm documents.
 func (t *TPM) Issuer(binding attestation.Binding) attestation.Issuer {
-	return t.IssuerOf(Plain, binding)
+	return t.IssuerOf(plain, binding)
 }
 
 // IssuerOf issues documents of machine. The key is opened once per TPM.

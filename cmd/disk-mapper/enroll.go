@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"disk-mapper/attestation/issue"
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/disk"
-	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/setup"
 
@@ -49,7 +47,7 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 		return err
 	}
 	defer tpm.Close()
-	issuer, err := issue.New(o.variant, tpm, o.profile.Binding, issue.Here(cloud.NewHTTPClient()))
+	issuer, err := o.issuer(tpm)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"io"
 	"time"
 
@@ -31,18 +29,10 @@ const growInterval = 30 * time.Second
 // grow runs in the booted system until the file system fills the state disk. To be
 // ended before that is no failure: the next run goes on.
 func grow(ctx context.Context, args []string, notify func(string), stderr io.Writer) int {
-	f := flag.NewFlagSet("disk-mapper grow", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.Usage = func() { _, _ = io.WriteString(stderr, growUsage); f.PrintDefaults() }
+	f := subcommand("grow", growUsage, stderr)
 	verbosity := f.Int("v", 0, "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
-	switch err := f.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return exitUsage
-	case f.NArg() > 0:
-		f.Usage()
-		return exitUsage
+	if status, ok := parsed(f, args, 0); !ok {
+		return status
 	}
 	log := logging.New(stderr, *verbosity).Named("grow")
 	defer func() { _ = log.Sync() }() // the console cannot be synced

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -49,18 +47,10 @@ type verdict struct {
 
 // inspect returns the exit status that goes with the state of the disk.
 func inspect(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	f := flag.NewFlagSet("disk-mapper inspect", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.Usage = func() { _, _ = io.WriteString(stderr, inspectUsage); f.PrintDefaults() }
+	f := subcommand("inspect", inspectUsage, stderr)
 	asJSON := f.Bool("json", false, "print JSON")
-	switch err := f.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return exitUsage
-	case f.NArg() != 1:
-		f.Usage()
-		return exitUsage
+	if status, ok := parsed(f, args, 1); !ok {
+		return status
 	}
 	report, err := disk.Inspect(ctx, f.Arg(0))
 	if err != nil {
@@ -70,7 +60,7 @@ func inspect(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	v, status := newVerdict(f.Arg(0), report)
 	print := v.printText
 	if *asJSON {
-		print = v.printJSON
+		print = func(out io.Writer) error { return printJSON(out, v) }
 	}
 	if err := print(stdout); err != nil {
 		_, _ = fmt.Fprintf(stderr, "disk-mapper inspect: %v\n", err)
@@ -101,13 +91,6 @@ func newVerdict(path string, r disk.Report) (verdict, int) {
 		return v, exitBlank
 	}
 	return v, exitFailed
-}
-
-func (v verdict) printJSON(out io.Writer) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }
 
 func (v verdict) printText(out io.Writer) error {

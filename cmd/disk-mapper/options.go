@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"disk-mapper/attestation"
+	"disk-mapper/attestation/issue"
+	"disk-mapper/attestation/vtpm"
 	"disk-mapper/disk"
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/sshproof"
@@ -154,6 +156,11 @@ func (o *options) setJoinServices(words string) error {
 
 // metadata asks the platform, as clusters of the profile are marked there.
 func (o options) metadata() cloud.Metadata { return o.platform.metadata(releases[o.profile.Name]) }
+
+// issuer is how this machine attests itself.
+func (o options) issuer(tpm *vtpm.TPM) (attestation.Issuer, error) {
+	return issue.New(o.variant, tpm, o.profile.Binding, issue.Here(cloud.NewHTTPClient()))
+}
 
 // awaitStateDisk returns the path of the state disk when it is there.
 func (o options) awaitStateDisk(ctx context.Context) (string, error) {

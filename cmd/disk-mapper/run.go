@@ -11,9 +11,7 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
-	"disk-mapper/attestation/issue"
 	"disk-mapper/attestation/vtpm"
-	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
 	"disk-mapper/recoveryserver"
@@ -107,7 +105,7 @@ func boot(ctx context.Context, o options, handover setup.Handover, status func(s
 		if err != nil {
 			return err
 		}
-		issuer, err := issue.New(o.variant, tpm, o.profile.Binding, issue.Here(cloud.NewHTTPClient()))
+		issuer, err := o.issuer(tpm)
 		if err != nil {
 			return err
 		}

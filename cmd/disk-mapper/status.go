@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -35,22 +32,14 @@ type growthStatus struct {
 
 // status returns the exit status.
 func status(args []string, stdout, stderr io.Writer) int {
-	f := flag.NewFlagSet("disk-mapper status", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.Usage = func() { _, _ = io.WriteString(stderr, statusUsage); f.PrintDefaults() }
+	f := subcommand("status", statusUsage, stderr)
 	asJSON := f.Bool("json", false, "print JSON")
-	switch err := f.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return exitUsage
-	case f.NArg() > 0:
-		f.Usage()
-		return exitUsage
+	if status, ok := parsed(f, args, 0); !ok {
+		return status
 	}
 	s, err := newGrowthStatus(mappingPath, paceFile)
 	if err == nil && *asJSON {
-		err = s.printJSON(stdout)
+		err = printJSON(stdout, s)
 	} else if err == nil {
 		err = s.printText(stdout)
 	}
@@ -75,12 +64,6 @@ func newGrowthStatus(mapping, record string) (growthStatus, error) {
 		s.State, s.Rate, s.Remaining = "growing", pace.Rate, pace.Remaining.Seconds()
 	}
 	return s, err
-}
-
-func (s growthStatus) printJSON(out io.Writer) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(s)
 }
 
 func (s growthStatus) printText(out io.Writer) error {

@@ -56,7 +56,7 @@ func TestStatus(t *testing.T) {
 	var text, object bytes.Buffer
 	require.NoError(t, s.printText(&text))
 	assert.Regexp(t, `(?m)^file system +0.5 of 1.0 GiB \(50%\)\nrate +64.0 MiB/s\nremaining +8s$`, text.String())
-	require.NoError(t, s.printJSON(&object))
+	require.NoError(t, printJSON(&object, s))
 	assert.JSONEq(t, `{"mapping":"`+half+`","state":"growing","fileSystemBytes":536870912,"finalBytes":1073741824,
 		"progressPercent":50,"rateMiBPerSecond":64,"remainingSeconds":8}`, object.String())
 
@@ -72,7 +72,7 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, err)
 	var complete map[string]any
 	object.Reset()
-	require.NoError(t, s.printJSON(&object))
+	require.NoError(t, printJSON(&object, s))
 	require.NoError(t, json.Unmarshal(object.Bytes(), &complete))
 	assert.Equal(t, "complete", complete["state"])
 	assert.EqualValues(t, 100, complete["progressPercent"])

@@ -1,11 +1,15 @@
 package cloud
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
 )
+
+// MetadataURL is where clouds have their metadata service.
+const MetadataURL = "http://169.254.169.254"
 
 const (
 	// CallTimeout bounds one HTTP call, its answer included.
@@ -26,6 +30,27 @@ func NewHTTPClient() *http.Client {
 		Transport:     bounded{&http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeaders}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// Get reads the answer at url, with one header if it is named. Of an answer with
+// a status outside of 200 to 299 there is the status only.
+func Get(ctx context.Context, client *http.Client, url, header, value string) (body []byte, status int, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	if header != "" {
+		request.Header.Set(header, value)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode/100 == 2 {
+		body, err = io.ReadAll(response.Body)
+	}
+	return body, response.StatusCode, err
 }
 
 // bounded makes answers end in an error where they are longer than MaxAnswer.

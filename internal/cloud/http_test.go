@@ -41,6 +41,24 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 }
 
+// TestGet: of an answer that is none there is the status, whatever comes with it.
+func TestGet(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Metadata") == "" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		_, _ = w.Write(bytes.Repeat([]byte{'a'}, MaxAnswer+1)) // fails where the client has hung up
+	}))
+	defer server.Close()
+	body, status, err := Get(t.Context(), NewHTTPClient(), server.URL, "", "")
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusBadRequest, status)
+	assert.Empty(t, body)
+	_, status, err = Get(t.Context(), NewHTTPClient(), server.URL, "Metadata", "True")
+	require.ErrorContains(t, err, "longer than 1048576 bytes")
+	assert.Equal(t, http.StatusOK, status)
+}
+
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler("http://169.254.169.254/", http.StatusFound))
 	defer server.Close()

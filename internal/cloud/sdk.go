@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -15,6 +16,15 @@ const (
 
 	maxError = 300
 )
+
+// Bounded asks, whatever that takes, and ends within SDKTimeout. Its errors are
+// brief. An answer may come with one.
+func Bounded[R any](ctx context.Context, ask func(context.Context) (R, error)) (R, error) {
+	ctx, cancel := context.WithTimeout(ctx, SDKTimeout)
+	defer cancel()
+	answer, err := ask(ctx)
+	return answer, Brief(err)
+}
 
 // Brief is err on one line of bounded length: SDKs quote whole answers.
 func Brief(err error) error {

@@ -26,19 +26,18 @@ func NewSession[T any](open func(context.Context) (T, error)) *Session[T] {
 	return &Session[T]{open, slot}
 }
 
-// Use asks with the session. It ends within SDKTimeout, and its errors
-// are brief. An answer may come with one.
-func Use[T, R any](ctx context.Context, s *Session[T], ask func(T, context.Context) (R, error)) (answer R, err error) {
-	ctx, cancel := context.WithTimeout(ctx, SDKTimeout)
-	defer cancel()
-	made, err := s.take(ctx)
-	if err != nil {
-		return answer, Brief(err)
-	}
-	if answer, err = ask(made.value, ctx); err != nil {
-		made.failed.Store(true)
-	}
-	return answer, Brief(err)
+// Use asks with the session, as Bounded does.
+func Use[T, R any](ctx context.Context, s *Session[T], ask func(T, context.Context) (R, error)) (R, error) {
+	return Bounded(ctx, func(ctx context.Context) (answer R, err error) {
+		made, err := s.take(ctx)
+		if err != nil {
+			return answer, err
+		}
+		if answer, err = ask(made.value, ctx); err != nil {
+			made.failed.Store(true)
+		}
+		return answer, err
+	})
 }
 
 func (s *Session[T]) take(ctx context.Context) (*opened[T], error) {

@@ -25,7 +25,6 @@ import (
 )
 
 const (
-	metadataURL = "http://169.254.169.254"
 	maxAttempts = 3
 	// maxParts is for pageSize instances with the tags and addresses that EC2 allows.
 	maxParts   = 20_000
@@ -43,7 +42,7 @@ type Client struct {
 
 // New returns a client of the platform. It asks nobody yet.
 func New() *Client {
-	c := &Client{http: cloud.NewHTTPClient(), metadataURL: metadataURL, maxBackoff: maxBackoff}
+	c := &Client{http: cloud.NewHTTPClient(), metadataURL: cloud.MetadataURL, maxBackoff: maxBackoff}
 	c.session = cloud.NewSession(c.open)
 	return c
 }
@@ -121,9 +120,9 @@ func (c httpClient) Do(r *http.Request) (*http.Response, error) {
 // bounded fails if there are more than maxParts elements of lists, which XML calls
 // item or member, in any case, and JSON puts in braces.
 func bounded(body []byte) error {
-	parts := bytes.Count(body, []byte("{"))
-	for _, name := range []string{"item", "member"} {
-		parts += bytes.Count(bytes.ToLower(body), []byte(name))
+	lower, parts := bytes.ToLower(body), 0
+	for _, name := range []string{"{", "item", "member"} {
+		parts += bytes.Count(lower, []byte(name))
 	}
 	if parts > maxParts {
 		return fmt.Errorf("the answer has %d parts, want at most %d", parts, maxParts)

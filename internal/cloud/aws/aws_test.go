@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/cloud/fake"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -48,7 +48,7 @@ func TestMetadata(t *testing.T) {
 	host, err := client.LoadBalancer(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "cafe0123-0000000000000002.elb.eu-central-1.amazonaws.com", host)
-	assert.Equal(t, append(round, list, resources, resources, balancers), p.asked(), "one login for all")
+	assert.Equal(t, append(round, list, resources, resources, balancers), p.Calls(), "one login for all")
 }
 
 // TestEndpoints: what one instance lacks is said, and costs none of the others.
@@ -61,7 +61,7 @@ func TestEndpoints(t *testing.T) {
 
 func TestNewAsksNobody(t *testing.T) {
 	p, _ := start(t)
-	assert.Empty(t, p.asked())
+	assert.Empty(t, p.Calls())
 }
 
 // TestSelf: what is missing of this instance.
@@ -81,19 +81,19 @@ func TestSelf(t *testing.T) {
 		"no instance":        {document, edited(t, "identity.json", "instanceId", "x"), cloud.Instance{}, "names no instance, or no region"},
 		"no region":          {document, edited(t, "identity.json", `"region"`, `"x"`), cloud.Instance{}, "names no instance, or no region"},
 		"region is no name":  {document, edited(t, "identity.json", `"eu-central-1"`, `"x.example.org/?"`), cloud.Instance{}, "region"},
-		"document of no use": {document, text("<html>"), cloud.Instance{}, "reading the instance identity document"},
-		"no reservation":     {describe, text(`<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>`), cloud.Instance{}, `EC2 knows no "i-0aaaaaaaaaaaaaaa1"`},
-		"empty reservation":  {describe, text(`<DescribeInstancesResponse><reservationSet><item/></reservationSet></DescribeInstancesResponse>`), cloud.Instance{}, "EC2 knows no"},
+		"document of no use": {document, fake.Text("<html>"), cloud.Instance{}, "reading the instance identity document"},
+		"no reservation":     {describe, fake.Text(`<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>`), cloud.Instance{}, `EC2 knows no "i-0aaaaaaaaaaaaaaa1"`},
+		"empty reservation":  {describe, fake.Text(`<DescribeInstancesResponse><reservationSet><item/></reservationSet></DescribeInstancesResponse>`), cloud.Instance{}, "EC2 knows no"},
 		"instance of others": {describe, edited(t, "self.xml", "i-0aaaaaaaaaaaaaaa1", "i-0aaaaaaaaaaaaaaa2"), cloud.Instance{}, "EC2 knows no"},
-		"no permission":      {describe, status(403, "X", "", failure("UnauthorizedOperation", "You are not authorized")), cloud.Instance{}, "UnauthorizedOperation"},
-		"no IAM role":        {role, status(404, "X", "", ""), cloud.Instance{}, "StatusCode: 404"},
-		"two IAM roles":      {role, text("node\nother"), self, ""},
-		"role has failed":    {credentials, text(`{"Code":"AssumeRoleUnauthorizedAccess","Message":"no"}`), cloud.Instance{}, "AssumeRoleUnauthorizedAccess"},
-		"IMDS without token": {token, status(404, "X", "", ""), cloud.Instance{}, "failed to get API token"},
+		"no permission":      {describe, fake.Status(403, failure("UnauthorizedOperation", "You are not authorized")), cloud.Instance{}, "UnauthorizedOperation"},
+		"no IAM role":        {role, fake.Status(404, ""), cloud.Instance{}, "StatusCode: 404"},
+		"two IAM roles":      {role, fake.Text("node\nother"), self, ""},
+		"role has failed":    {credentials, fake.Text(`{"Code":"AssumeRoleUnauthorizedAccess","Message":"no"}`), cloud.Instance{}, "AssumeRoleUnauthorizedAccess"},
+		"IMDS without token": {token, fake.Status(404, ""), cloud.Instance{}, "failed to get API token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(tc.call, tc.answer)
+			p.Say(tc.call, tc.answer)
 			got, err := client.Self(t.Context())
 			assert.Equal(t, tc.want, got)
 			if tc.wantErr == "" {
@@ -118,14 +118,14 @@ func TestNodes(t *testing.T) {
 	}{
 		"this node has no UID": {describe, edited(t, "self.xml", "constellation-uid", "uid"), "i-0aaaaaaaaaaaaaaa1, has no tag constellation-uid"},
 		"this UID is empty":    {describe, edited(t, "self.xml", "cafe0123", ""), "has no tag constellation-uid"},
-		"nobody":               {list, text(`<DescribeInstancesResponse/>`), `no running instance has the tag constellation-uid="cafe0123"`},
+		"nobody":               {list, fake.Text(`<DescribeInstancesResponse/>`), `no running instance has the tag constellation-uid="cafe0123"`},
 		"all of another UID":   {list, edited(t, "page2.xml", "cafe0123", "CAFE0123"), "no running instance"},
 		"none runs":            {list, edited(t, "page2.xml", "running", "stopped"), "no running instance"},
-		"not permitted":        {list, status(403, "X", "", failure("UnauthorizedOperation", strings.Repeat("long ", 1000))), "UnauthorizedOperation"},
+		"not permitted":        {list, fake.Status(403, failure("UnauthorizedOperation", strings.Repeat("long ", 1000))), "UnauthorizedOperation"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(tc.call, tc.answer)
+			p.Say(tc.call, tc.answer)
 			nodes, err := client.Nodes(t.Context())
 			require.ErrorContains(t, err, tc.wantErr)
 			assert.Less(t, len(err.Error()), 500)
@@ -137,7 +137,7 @@ func TestNodes(t *testing.T) {
 // TestNodesOfGoodPages: a page that fails takes none of those before it along.
 func TestNodesOfGoodPages(t *testing.T) {
 	p, client := start(t)
-	p.answer(list, pagesThenFault)
+	p.Say(list, pagesThenFault)
 	endpoints, err := cloud.ControlPlanes(client).JoinEndpoints(t.Context())
 	require.ErrorContains(t, err, "listing instances")
 	assert.Equal(t, []string{"192.168.178.11:30090"}, endpoints)
@@ -154,21 +154,21 @@ func pagesThenFault(w http.ResponseWriter, r *http.Request) {
 // TestPagesAreCapped: a list without end is cut; what was on its pages counts.
 func TestPagesAreCapped(t *testing.T) {
 	p, client := start(t)
-	p.answer(list, recorded("page1.xml"))
+	p.Say(list, recorded("page1.xml"))
 	nodes, err := client.Nodes(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, nodes, 3*cloud.MaxPages)
-	assert.Equal(t, cloud.MaxPages, p.count(list))
+	assert.Equal(t, cloud.MaxPages, p.Count(list))
 
-	p.answer(resources, recorded("resources1.json"))
+	p.Say(resources, recorded("resources1.json"))
 	_, err = client.LoadBalancer(t.Context())
 	require.ErrorContains(t, err, "no load balancer has the tag")
-	assert.Equal(t, cloud.MaxPages, p.count(resources))
+	assert.Equal(t, cloud.MaxPages, p.Count(resources))
 }
 
 func TestLoadBalancer(t *testing.T) {
 	const own = "net/cafe0123/0000000000000002"
-	gone := status(400, "X", "", `<ErrorResponse><Error><Type>Sender</Type><Code>LoadBalancerNotFound</Code><Message>gone</Message></Error></ErrorResponse>`)
+	gone := fake.Status(400, `<ErrorResponse><Error><Type>Sender</Type><Code>LoadBalancerNotFound</Code><Message>gone</Message></Error></ErrorResponse>`)
 	old, young := "2026-11-24T07:00:00.000Z", "2026-11-24T09:00:00.000Z"
 	for name, tc := range map[string]struct {
 		arns     []string
@@ -180,7 +180,7 @@ func TestLoadBalancer(t *testing.T) {
 		"one":            {[]string{own}, map[string]http.HandlerFunc{"2": recorded("balancers.xml")}, "cafe0123-0000000000000002.elb.eu-central-1.amazonaws.com", ""},
 		"of HTTP":        {[]string{own}, map[string]http.HandlerFunc{"2": edited(t, "balancers.xml", ">network<", ">application<")}, "", "none of 1 load balancers"},
 		"without a name": {[]string{own}, map[string]http.HandlerFunc{"2": edited(t, "balancers.xml", "DNSName", "X")}, "", "none of 1 load balancers"},
-		"empty answer":   {[]string{own}, map[string]http.HandlerFunc{"2": text("<DescribeLoadBalancersResponse/>")}, "", "none of 1 load balancers"},
+		"empty answer":   {[]string{own}, map[string]http.HandlerFunc{"2": fake.Text("<DescribeLoadBalancersResponse/>")}, "", "none of 1 load balancers"},
 		"one deleted, and one of HTTP": {[]string{"x1", "x3", own}, map[string]http.HandlerFunc{
 			"1": gone,
 			"3": edited(t, "balancers.xml", ">network<", ">application<"), "2": recorded("balancers.xml"),
@@ -193,8 +193,8 @@ func TestLoadBalancer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(resources, mappings(tc.arns))
-			p.answer(balancers, func(w http.ResponseWriter, r *http.Request) {
+			p.Say(resources, mappings(tc.arns))
+			p.Say(balancers, func(w http.ResponseWriter, r *http.Request) {
 				arn := r.Form.Get("LoadBalancerArns.member.1")
 				tc.balancer[arn[len(arn)-1:]](w, r)
 			})
@@ -216,28 +216,28 @@ func mappings(arns []string) http.HandlerFunc {
 	for _, arn := range arns {
 		all += fmt.Sprintf(`, {"ResourceARN":"arn:%s","Tags":[{"Key":"constellation-uid","Value":"cafe0123"}]}`, arn)
 	}
-	return text(`{"ResourceTagMappingList":[` + all + `]}`)
+	return fake.Text(`{"ResourceTagMappingList":[` + all + `]}`)
 }
 
 // TestThrottling: a platform that is busy is asked again, a few times; one that
 // asks for patience is not waited for longer than a call may take.
 func TestThrottling(t *testing.T) {
-	busy := status(503, "X-Amz-Retry-After", "1", failure("RequestLimitExceeded", "Request limit exceeded."))
+	busy := fake.StatusWith(503, "X-Amz-Retry-After", "1", failure("RequestLimitExceeded", "Request limit exceeded."))
 	p, client := start(t)
-	p.answer(list, busy)
+	p.Say(list, busy)
 	_, err := client.Nodes(t.Context())
 	require.ErrorContains(t, err, "RequestLimitExceeded")
-	assert.Equal(t, maxAttempts, p.count(list))
+	assert.Equal(t, maxAttempts, p.Count(list))
 
-	p.answer(list, status(503, "X-Amz-Retry-After", "3600000", failure("RequestLimitExceeded", "Request limit exceeded.")))
+	p.Say(list, fake.StatusWith(503, "X-Amz-Retry-After", "3600000", failure("RequestLimitExceeded", "Request limit exceeded.")))
 	patient, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err = client.Nodes(patient)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.LessOrEqual(t, p.count(list), 1)
+	assert.LessOrEqual(t, p.Count(list), 1)
 
 	var tries int
-	p.answer(list, func(w http.ResponseWriter, r *http.Request) {
+	p.Say(list, func(w http.ResponseWriter, r *http.Request) {
 		if tries++; tries < maxAttempts {
 			busy(w, r)
 			return
@@ -251,12 +251,11 @@ func TestThrottling(t *testing.T) {
 
 // TestEnvironment: an initrd's environment is the host's to write.
 func TestEnvironment(t *testing.T) {
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("call to elsewhere: %s", r.URL) }))
-	t.Cleanup(elsewhere.Close)
+	elsewhere := fake.Elsewhere(t)
 	for name, value := range map[string]string{
-		"AWS_EC2_METADATA_DISABLED": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": elsewhere.URL, "AWS_ENDPOINT_URL": elsewhere.URL,
-		"AWS_ENDPOINT_URL_EC2": elsewhere.URL, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "x",
-		"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false", "AWS_MAX_ATTEMPTS": "100", "HTTP_PROXY": elsewhere.URL,
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": elsewhere, "AWS_ENDPOINT_URL": elsewhere,
+		"AWS_ENDPOINT_URL_EC2": elsewhere, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "x",
+		"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false", "AWS_MAX_ATTEMPTS": "100", "HTTP_PROXY": elsewhere,
 	} {
 		t.Setenv(name, value)
 	}
@@ -267,12 +266,5 @@ func TestEnvironment(t *testing.T) {
 
 func BenchmarkRound(b *testing.B) {
 	p, _ := start(b)
-	for b.Loop() {
-		client := newClient(p.URL)
-		_, err := client.Self(b.Context())
-		require.NoError(b, err)
-		_, err = client.Nodes(b.Context())
-		require.NoError(b, err)
-	}
-	b.ReportMetric(float64(len(p.asked()))/float64(b.N), "calls/op")
+	fake.Rounds(b, p.Script, func() cloud.Metadata { return newClient(p.URL) })
 }

@@ -6,16 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"disk-mapper/internal/cloud/fake"
+
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // The calls that the node makes of its platform: these of the metadata service,
@@ -32,12 +29,7 @@ const (
 )
 
 func TestPermissionsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/platforms.md")
-	require.NoError(t, err)
-	for _, permission := range []string{describe, resources, balancers} {
-		assert.Contains(t, string(page), "| aws | `"+permission+"` |")
-	}
-	assert.Equal(t, 3, strings.Count(string(page), "| aws | `"))
+	fake.AssertDocumented(t, "aws", describe, resources, balancers)
 }
 
 var round = []string{token, document, role, credentials, describe, list}
@@ -46,10 +38,8 @@ var round = []string{token, document, role, credentials, describe, list}
 // call that it does not know for a fault of the test.
 type platform struct {
 	testing.TB
-	URL     string
-	mu      sync.Mutex
-	answers map[string]http.HandlerFunc
-	calls   []string
+	*fake.Script
+	URL string
 }
 
 // start returns a platform that answers as AWS would, and a client of it.
@@ -63,15 +53,15 @@ func start(t testing.TB) (*platform, *Client) {
 }
 
 func newPlatform(t testing.TB) *platform {
-	return &platform{TB: t, answers: map[string]http.HandlerFunc{
+	return &platform{TB: t, Script: fake.NewScript(map[string]http.HandlerFunc{
 		token: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
 			_, _ = fmt.Fprint(w, "a-token")
 		},
-		document: recorded("identity.json"), role: text("node"), credentials: recorded("credentials.json"),
+		document: recorded("identity.json"), role: fake.Text("node"), credentials: recorded("credentials.json"),
 		describe: recorded("self.xml"), list: pages("NextToken", "page1.xml", "page2.xml"),
 		resources: pages("PaginationToken", "resources1.json", "resources2.json"), balancers: recorded("balancers.xml"),
-	}}
+	})}
 }
 
 // newClient does not wait between its tries.
@@ -93,10 +83,7 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else if call != token && r.Header.Get("X-Aws-Ec2-Metadata-Token") != "a-token" {
 		refused = "no token"
 	}
-	p.mu.Lock()
-	p.calls = append(p.calls, call)
-	answer := p.answers[call]
-	p.mu.Unlock()
+	answer := p.Take(call)
 	if answer == nil && strings.HasPrefix(call, role) { // what the role is called is for the platform to say
 		w.WriteHeader(http.StatusNotFound)
 		return
@@ -123,60 +110,10 @@ func (p *platform) action(r *http.Request) string {
 	return action
 }
 
-// answer changes what is said to a call from now on.
-func (p *platform) answer(call string, answer http.HandlerFunc) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answers[call] = answer
-}
+func recorded(name string) http.HandlerFunc { return fake.Text(fake.Read(name)) }
 
-// asked returns the calls since it was called last.
-func (p *platform) asked() (calls []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	calls, p.calls = p.calls, nil
-	return calls
-}
-
-func (p *platform) count(call string) (n int) {
-	for _, c := range p.asked() {
-		if c == call {
-			n++
-		}
-	}
-	return n
-}
-
-func text(body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, body) }
-}
-
-func status(code int, header, value, body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(header, value)
-		w.WriteHeader(code)
-		_, _ = fmt.Fprint(w, body)
-	}
-}
-
-func file(name string) string {
-	raw, err := os.ReadFile(filepath.Join("testdata", name))
-	if err != nil {
-		panic(err)
-	}
-	return string(raw)
-}
-
-func recorded(name string) http.HandlerFunc { return text(file(name)) }
-
-// edited is a recorded answer in which old has been replaced, which must be there.
 func edited(t *testing.T, name string, replace ...string) http.HandlerFunc {
-	body := file(name)
-	for pair := range slices.Chunk(replace, 2) {
-		require.Contains(t, body, pair[0])
-		body = strings.ReplaceAll(body, pair[0], pair[1])
-	}
-	return text(body)
+	return fake.Text(fake.Edited(t, name, replace...))
 }
 
 // pages answers with the second file where the token of the first is shown.

@@ -1,18 +1,11 @@
 package aws
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/fake"
@@ -25,52 +18,32 @@ import (
 // an error that is short, within the time given; and the first round after the
 // platform has healed is good.
 func TestHostilePlatform(t *testing.T) {
-	elsewhere := visited(t)
+	elsewhere := fake.Elsewhere(t)
 	for _, call := range append(round, resources, balancers) {
-		for name, fault := range new(fake.Hostile).Faults(elsewhere.URL) {
+		for name, fault := range new(fake.Hostile).Faults(elsewhere) {
 			t.Run(call+" "+name, func(t *testing.T) {
 				t.Parallel()
 				p, client := start(t)
-				good := p.answers[call]
-				p.answer(call, fault.Answer)
 				source := cloud.ControlPlanes(client)
 				if call == resources || call == balancers {
 					source = cloud.LoadBalancer(client)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-				defer cancel()
-				endpoints, err := source.JoinEndpoints(ctx)
-				require.Error(t, err)
-				assert.Empty(t, endpoints)
-				assert.Less(t, len(err.Error()), 1000)
-				assert.LessOrEqual(t, p.count(call), 2*maxAttempts*maxAttempts, "Self is asked beside; each try of an API asks for credentials")
-
-				p.answer(call, good)
-				endpoints, _ = source.JoinEndpoints(t.Context())
-				assert.NotEmpty(t, endpoints)
+				// Self is asked beside, and each try of an API asks for credentials.
+				fake.Outlive(t, p.Script, call, fault, source, 2*maxAttempts*maxAttempts)
 			})
 		}
 	}
 }
 
-// visited is a server that fails the test when somebody comes.
-func visited(t *testing.T) *httptest.Server {
-	var visits atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { visits.Add(1) }))
-	t.Cleanup(func() { assert.Zero(t, visits.Load(), "M4: nobody follows a redirect") })
-	t.Cleanup(server.Close)
-	return server
-}
-
 // TestM8OneOfTwoIsBroken: neither look-up needs the other.
 func TestM8OneOfTwoIsBroken(t *testing.T) {
 	p, client := start(t)
-	p.answer(resources, status(500, "X", "", ""))
+	p.Say(resources, fake.Status(500, ""))
 	endpoints, _ := cloud.ControlPlanes(client).JoinEndpoints(t.Context())
 	assert.NotEmpty(t, endpoints)
 
 	p, client = start(t)
-	p.answer(list, status(500, "X", "", ""))
+	p.Say(list, fake.Status(500, ""))
 	endpoints, err := cloud.LoadBalancer(client).JoinEndpoints(t.Context())
 	require.NoError(t, err)
 	assert.NotEmpty(t, endpoints)
@@ -89,7 +62,7 @@ func TestM5ManyParts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(tc.call, text(tc.before+strings.Repeat(tc.part, maxParts+1)+tc.after))
+			p.Say(tc.call, fake.Text(tc.before+strings.Repeat(tc.part, maxParts+1)+tc.after))
 			_, err := client.Nodes(t.Context())
 			if err == nil {
 				_, err = client.LoadBalancer(t.Context())
@@ -112,21 +85,7 @@ func TestCallsAtOnce(t *testing.T) {
 		calls.Go(func() { _, err := client.LoadBalancer(t.Context()); assert.NoError(t, err) })
 	}
 	calls.Wait()
-	assert.Equal(t, 1, p.count(describe))
-}
-
-// inMemory is the platform without a network.
-type inMemory struct{ *platform }
-
-func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body == nil {
-		r.Body = io.NopCloser(bytes.NewReader(nil))
-	}
-	w := httptest.NewRecorder()
-	m.ServeHTTP(w, r)
-	response := w.Result()
-	response.Request = r
-	return response, nil
+	assert.Equal(t, 1, p.Count(describe))
 }
 
 // FuzzAnswers reads one body as the answer to one of the calls: whatever it says,
@@ -134,8 +93,8 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 func FuzzAnswers(f *testing.F) {
 	calls := append(round, resources, balancers)
 	for i, seed := range []string{
-		"a-token", file("identity.json"), "node", file("credentials.json"),
-		file("self.xml"), file("page2.xml"), file("resources2.json"), file("balancers.xml"),
+		"a-token", fake.Read("identity.json"), "node", fake.Read("credentials.json"),
+		fake.Read("self.xml"), fake.Read("page2.xml"), fake.Read("resources2.json"), fake.Read("balancers.xml"),
 	} {
 		f.Add(uint8(i), []byte(seed))
 	}
@@ -144,31 +103,15 @@ func FuzzAnswers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, call uint8, raw []byte) {
 		p, client := fuzzed(t, calls[int(call)%len(calls)], raw)
-		client.http.Transport = inMemory{p}
-		for _, source := range []cloud.Source{cloud.ControlPlanes(client), cloud.LoadBalancer(client)} {
-			endpoints, err := source.JoinEndpoints(t.Context())
-			assert.LessOrEqual(t, len(endpoints), cloud.MaxEndpoints)
-			if err != nil {
-				assert.Less(t, len(err.Error()), 2000)
-			}
-			for _, endpoint := range endpoints {
-				_, port, err := net.SplitHostPort(endpoint)
-				require.NoError(t, err)
-				assert.Equal(t, cloud.JoinServicePort, port)
-			}
-		}
+		client.http.Transport = fake.InMemory{Handler: p}
+		fake.AssertBounded(t, client)
 	})
 }
 
 // fuzzed is a platform that says raw to call, and takes calls of whatever follows
 // from that.
 func fuzzed(t *testing.T, call string, raw []byte) (*platform, *Client) {
-	p := newPlatform(quiet{t})
-	p.answer(call, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) })
+	p := newPlatform(fake.Quiet{TB: t})
+	p.Say(call, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) })
 	return p, newClient("http://platform.example")
 }
-
-// quiet is a test that does not mind calls nobody expects.
-type quiet struct{ testing.TB }
-
-func (quiet) Errorf(string, ...any) {}

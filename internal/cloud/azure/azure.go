@@ -31,12 +31,22 @@ func New(release cloud.Release) *Client {
 
 // Self is this node, by the metadata service alone: there it has the same name,
 // tags and address as in the API, and asking takes no token.
-func (c *Client) Self(ctx context.Context) (cloud.Instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
-	defer cancel()
+func (c *Client) Self(ctx context.Context) (cloud.Instance, error) { return cloud.Bounded(ctx, c.self) }
+
+// Nodes are the virtual machines of all scale sets of the cluster.
+func (c *Client) Nodes(ctx context.Context) ([]cloud.Instance, error) {
+	return cloud.Bounded(ctx, c.nodes)
+}
+
+// LoadBalancer is the address of the first load balancer of the cluster that has one.
+func (c *Client) LoadBalancer(ctx context.Context) (string, error) {
+	return cloud.Bounded(ctx, c.loadBalancer)
+}
+
+func (c *Client) self(ctx context.Context) (cloud.Instance, error) {
 	own, err := c.own(ctx)
 	if err != nil {
-		return cloud.Instance{}, cloud.Brief(err)
+		return cloud.Instance{}, err
 	}
 	return cloud.Instance{
 		Name:       own.name,
@@ -46,13 +56,10 @@ func (c *Client) Self(ctx context.Context) (cloud.Instance, error) {
 	}, nil
 }
 
-// Nodes are the virtual machines of all scale sets of the cluster.
-func (c *Client) Nodes(ctx context.Context) ([]cloud.Instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
-	defer cancel()
+func (c *Client) nodes(ctx context.Context) ([]cloud.Instance, error) {
 	group, err := c.group(ctx)
 	if err != nil {
-		return nil, cloud.Brief(err)
+		return nil, err
 	}
 	scaleSets, fault := group.scaleSets(ctx)
 	faults := []error{fault}
@@ -61,16 +68,13 @@ func (c *Client) Nodes(ctx context.Context) ([]cloud.Instance, error) {
 		members, fault := group.members(ctx, scaleSet)
 		nodes, faults = append(nodes, members...), append(faults, fault)
 	}
-	return nodes, cloud.Brief(errors.Join(faults...))
+	return nodes, errors.Join(faults...)
 }
 
-// LoadBalancer is the address of the first load balancer of the cluster that has one.
-func (c *Client) LoadBalancer(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
-	defer cancel()
+func (c *Client) loadBalancer(ctx context.Context) (string, error) {
 	group, err := c.group(ctx)
 	if err != nil {
-		return "", cloud.Brief(err)
+		return "", err
 	}
 	balancers, fault := group.balancers(ctx)
 	faults := []error{fault}
@@ -82,7 +86,7 @@ func (c *Client) LoadBalancer(ctx context.Context) (string, error) {
 		faults = append(faults, fault)
 	}
 	none := fmt.Errorf("found %d load balancers of the cluster, want one with an address", len(balancers))
-	return "", cloud.Brief(errors.Join(append(faults, none)...))
+	return "", errors.Join(append(faults, none)...)
 }
 
 // providerID is how the published daemons name a virtual machine.

@@ -4,13 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"regexp"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/fake"
@@ -28,51 +22,15 @@ var places = map[string]func(context.Context, *Client) error{
 	readInstance: askSelf, readToken: askNodes, readScaleSets: askNodes, readMachines: askNodes, readInterfaces: askNodes, readBalancers: askBalancer,
 }
 
-// TestHostilePlatform: each fault in each place ends in an error that names it, in
-// bounded time and memory, and does no harm to the next call.
 func TestHostilePlatform(t *testing.T) {
-	var visits atomic.Int32
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { visits.Add(1) }))
-	t.Cleanup(elsewhere.Close)
-	t.Cleanup(func() { assert.Zero(t, visits.Load(), "M4: nobody follows a redirect") })
-	for name := range new(fake.Hostile).Faults("") {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var inPlaces sync.WaitGroup
-			defer inPlaces.Wait()
-			for place := range places {
-				client, p := start(t, cloud.Release224)
-				inPlaces.Go(func() { survive(t, client, p, place, name, elsewhere.URL) })
-			}
-		})
-	}
-}
-
-func survive(t *testing.T, client *Client, p *fake.Platform, place, name, elsewhere string) {
-	var h fake.Hostile
-	fault := h.Faults(elsewhere)[name]
-	p.Say(place, fault.Answer)
-	if strings.HasPrefix(name, "M3") {
-		client.http.Timeout = 300 * time.Millisecond
-	}
-	want := regexp.MustCompile(fault.Want)
-	ask := func() error { return places[place](t.Context(), client) }
-	tries, err := fake.Persist(ask, func(err error) bool { return err != nil && want.MatchString(err.Error()) })
-	assertBrief(t, err, want, place)
-	assert.Less(t, h.Written.Load(), int64(tries*6*8<<20), "what the sockets hold beyond the limit")
-
-	behave(t, p)
-	client.http.Timeout = cloud.CallTimeout
-	_, err = fake.Persist(ask, func(err error) bool { return err == nil })
-	assert.NoError(t, err, place)
-}
-
-func assertBrief(t *testing.T, err error, want *regexp.Regexp, place string) {
-	if assert.Error(t, err, place) {
-		assert.Regexp(t, want, err.Error(), place)
-		assert.Less(t, len(err.Error()), 400, place)
-		assert.NotContains(t, err.Error(), "\n", place)
-	}
+	fake.Besiege(t, places, func(t *testing.T, place string) fake.Trial {
+		client, p := start(t, cloud.Release224)
+		return fake.Trial{
+			Client: client.http, Platform: p, Place: place,
+			Ask:  func() error { return places[place](t.Context(), client) },
+			Heal: func() { behave(t, p) },
+		}
+	})
 }
 
 // TestOneScaleSetFails: what is wrong with one is said, and the others are there.
@@ -152,7 +110,7 @@ func TestM9TokenIsNotKept(t *testing.T) {
 	_, err := client.Nodes(t.Context())
 	require.ErrorContains(t, err, "status 401")
 	assert.NotContains(t, err.Error(), "bad")
-	p.Say(readToken, fake.File(t, "token.json"))
+	p.Say(readToken, fake.File("token.json"))
 	_, err = client.Nodes(t.Context())
 	require.NoError(t, err)
 }
@@ -160,28 +118,11 @@ func TestM9TokenIsNotKept(t *testing.T) {
 // TestM3EveryCallEnds: whatever is asked has to end with SDKTimeout.
 func TestM3EveryCallEnds(t *testing.T) {
 	for place, ask := range places {
-		client, _ := start(t, cloud.Release224)
-		client.http.Timeout = 0 // whose deadline would hide the one that is looked for
-		watch := &deadlines{RoundTripper: client.http.Transport, latest: time.Now().Add(cloud.SDKTimeout + time.Minute)}
-		client.http.Transport = watch
-		require.NoError(t, ask(t.Context(), client))
-		assert.NotZero(t, watch.seen, place)
-		assert.Zero(t, watch.missing, place)
+		t.Run(place, func(t *testing.T) {
+			client, _ := start(t, cloud.Release224)
+			fake.AssertEveryCallEnds(t, client.http, func() error { return ask(t.Context(), client) })
+		})
 	}
-}
-
-type deadlines struct {
-	http.RoundTripper
-	latest        time.Time
-	seen, missing int
-}
-
-func (d *deadlines) RoundTrip(r *http.Request) (*http.Response, error) {
-	d.seen++
-	if by, ok := r.Context().Deadline(); !ok || by.After(d.latest) {
-		d.missing++
-	}
-	return d.RoundTripper.RoundTrip(r)
 }
 
 // TestUnknownCluster: a node without the tag knows no other, but itself.

@@ -4,15 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
+
+	"disk-mapper/internal/cloud"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 )
 
 // The SDK has no client of the metadata service.
-const imds = "http://169.254.169.254/metadata/instance?api-version=2021-02-01&format=json"
+const imds = cloud.MetadataURL + "/metadata/instance?api-version=2021-02-01&format=json"
 
 const machineType = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
 
@@ -43,22 +44,12 @@ func (c *Client) own(ctx context.Context) (machine, error) {
 }
 
 func (c *Client) askIMDS(ctx context.Context) (machine, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, imds, nil)
+	raw, status, err := cloud.Get(ctx, c.http, imds, "Metadata", "True")
 	if err != nil {
 		return machine{}, err
 	}
-	request.Header.Set("Metadata", "True")
-	response, err := c.http.Do(request)
-	if err != nil {
-		return machine{}, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return machine{}, fmt.Errorf("found status %d, want 200", response.StatusCode)
-	}
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		return machine{}, err
+	if status != http.StatusOK {
+		return machine{}, fmt.Errorf("found status %d, want 200", status)
 	}
 	return parseMachine(raw)
 }

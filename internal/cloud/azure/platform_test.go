@@ -2,16 +2,13 @@ package azure
 
 import (
 	"net/http"
-	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/fake"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -48,13 +45,13 @@ var stems = map[string]string{
 }
 
 func TestPermissionsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/platforms.md")
-	require.NoError(t, err)
+	var permissions []string
 	for permission := range permitted {
 		if strings.Contains(permission, "/") { // the others are of the metadata server
-			assert.Contains(t, string(page), "| azure | `"+permission+"` |")
+			permissions = append(permissions, permission)
 		}
 	}
+	fake.AssertDocumented(t, "azure", permissions...)
 }
 
 func start(t testing.TB, release cloud.Release) (*Client, *fake.Platform) {
@@ -66,24 +63,24 @@ func start(t testing.TB, release cloud.Release) (*Client, *fake.Platform) {
 
 // behave makes all answers good.
 func behave(t testing.TB, p *fake.Platform) {
-	p.Say(readInstance, asMetadata(t, fake.File(t, "instance.json")))
-	p.Say(readToken, asMetadata(t, fake.File(t, "token.json")))
+	p.Say(readInstance, asMetadata(t, fake.File("instance.json")))
+	p.Say(readToken, asMetadata(t, fake.File("token.json")))
 	p.Say(readScaleSets, pages(t, "scalesets-1"))
 	p.Say(readMachines, func(w http.ResponseWriter, r *http.Request) { pages(t, "machines-"+stems[r.PathValue("set")])(w, r) })
 	p.Say(readInterfaces, func(w http.ResponseWriter, r *http.Request) { pages(t, "interfaces-"+stems[r.PathValue("set")])(w, r) })
 	p.Say(readBalancers, pages(t, "balancers-1"))
-	p.Say(readAddresses, asAPI(t, fake.File(t, "public-ip.json")))
+	p.Say(readAddresses, fake.AsAPI(t, fake.File("public-ip.json")))
 }
 
 // pages answers with a file, and with the second one when the first has been asked
 // where it goes on.
 func pages(t testing.TB, first string) http.HandlerFunc {
-	return asAPI(t, func(w http.ResponseWriter, r *http.Request) {
+	return fake.AsAPI(t, func(w http.ResponseWriter, r *http.Request) {
 		name := first
 		if r.URL.Query().Get("$skiptoken") == "2" {
 			name = strings.TrimSuffix(first, "1") + "2"
 		}
-		fake.File(t, name+".json")(w, r)
+		fake.File(name+".json")(w, r)
 	})
 }
 
@@ -96,29 +93,9 @@ func asMetadata(t testing.TB, answer http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func asAPI(t testing.TB, answer http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		assert.NotNil(t, r.TLS)
-		assert.Equal(t, "Bearer fake-token", r.Header.Get("Authorization"))
-		answer(w, r)
-	}
-}
-
 // BenchmarkRound is one Self and one Nodes of a cluster of three scale sets, of
 // which two lists have two pages.
 func BenchmarkRound(b *testing.B) {
 	client, p := start(b, cloud.Release224)
-	for b.Loop() {
-		round(b, client)
-	}
-	b.ReportMetric(float64(len(p.Calls()))/float64(b.N), "calls/op")
-}
-
-func round(t testing.TB, client *Client) {
-	began := time.Now()
-	_, selfErr := client.Self(t.Context())
-	_, nodesErr := client.Nodes(t.Context())
-	assert.NoError(t, selfErr)
-	assert.NoError(t, nodesErr)
-	assert.Less(t, time.Since(began), 2*cloud.SDKTimeout)
+	fake.Rounds(b, p.Script, func() cloud.Metadata { return client })
 }

@@ -1,12 +1,21 @@
 package fake
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
+
+	"disk-mapper/internal/cloud"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // Hostile are the answers that a client must survive: by the rows M1 to M4 and M10
@@ -28,7 +37,7 @@ func (h *Hostile) Faults(elsewhere string) map[string]Fault {
 		"M1 nested":             {JSON(strings.Repeat("[", 1<<20)), "exceeded max depth"},
 		"M2 1 GiB announced":    {h.announce, "longer than 1048576 bytes"},
 		"M2 endless":            {h.flood, "longer than 1048576 bytes"},
-		"M3 a byte at a time":   {trickle, "Client.Timeout|deadline exceeded"},
+		"M3 a byte at a time":   {Trickle, "Client.Timeout|deadline exceeded"},
 		"M3 never":              {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "Client.Timeout|deadline exceeded"},
 		"M4 redirect":           {http.RedirectHandler(elsewhere, http.StatusFound).ServeHTTP, "status 302"},
 		"M4 redirect to a file": {http.RedirectHandler("file:///etc/passwd", http.StatusTemporaryRedirect).ServeHTTP, "status 307"},
@@ -42,9 +51,77 @@ func (h *Hostile) Faults(elsewhere string) map[string]Fault {
 	}
 }
 
-// Persist asks until the answer is due, a few times: a machine that is too busy
+// Trial is a client whose platform goes wrong in one place.
+type Trial struct {
+	Client   *http.Client
+	Platform *Platform
+	Place    string       // a call
+	Ask      func() error // asks for something in which that call comes by
+	Want     string       // a pattern of what the error may be besides the fault's own; or empty
+	Heal     func()
+}
+
+// Besiege: each fault in each place ends in an error that names it, in bounded time
+// and memory, and does no harm to what is asked next.
+func Besiege[P any](t *testing.T, places map[string]P, trial func(t *testing.T, place string) Trial) {
+	elsewhere := Elsewhere(t)
+	for name := range new(Hostile).Faults("") {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var inPlaces sync.WaitGroup
+			defer inPlaces.Wait()
+			for place := range places {
+				c := trial(t, place)
+				inPlaces.Go(func() { c.survive(t, name, elsewhere) })
+			}
+		})
+	}
+}
+
+func (c Trial) survive(t *testing.T, name, elsewhere string) {
+	var h Hostile
+	fault := h.Faults(elsewhere)[name]
+	c.Platform.Say(c.Place, fault.Answer)
+	if strings.HasPrefix(name, "M3") {
+		c.Client.Timeout = 300 * time.Millisecond
+	}
+	want := regexp.MustCompile(strings.TrimSuffix(fault.Want+"|"+c.Want, "|"))
+	tries, err := persist(c.Ask, func(err error) bool { return err != nil && want.MatchString(err.Error()) })
+	if assert.Error(t, err, c.Place) {
+		assert.Regexp(t, want, err.Error(), c.Place)
+		assert.Less(t, len(err.Error()), 400, c.Place)
+		assert.NotContains(t, err.Error(), "\n", c.Place)
+	}
+	assert.Less(t, h.Written.Load(), int64(tries*6*8<<20), "what the sockets hold beyond the limit")
+
+	c.Heal()
+	c.Client.Timeout = cloud.CallTimeout
+	_, err = persist(c.Ask, func(err error) bool { return err == nil })
+	assert.NoError(t, err, c.Place)
+}
+
+// Outlive: a fault in one call ends in an error that is short, within the time
+// given and after at most so many calls; and when the platform has healed, what is
+// asked next is good.
+func Outlive(t *testing.T, s *Script, call string, fault Fault, source cloud.Source, calls int) {
+	t.Helper()
+	good := s.Say(call, fault.Answer)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	endpoints, err := source.JoinEndpoints(ctx)
+	require.Error(t, err)
+	assert.Empty(t, endpoints)
+	assert.Less(t, len(err.Error()), 1000)
+	assert.LessOrEqual(t, s.Count(call), calls)
+
+	s.Say(call, good)
+	endpoints, _ = source.JoinEndpoints(t.Context())
+	assert.NotEmpty(t, endpoints)
+}
+
+// persist asks until the answer is due, a few times: a machine that is too busy
 // with other tests answers late, which is a fault of its own.
-func Persist(ask func() error, due func(error) bool) (tries int, err error) {
+func persist(ask func() error, due func(error) bool) (tries int, err error) {
 	for tries = 1; ; tries++ {
 		if err = ask(); due(err) || tries == 10 {
 			return tries, err
@@ -54,10 +131,7 @@ func Persist(ask func() error, due func(error) bool) (tries int, err error) {
 
 // Throttle asks the client to come again after some seconds.
 func Throttle(seconds string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", seconds)
-		w.WriteHeader(http.StatusTooManyRequests)
-	}
+	return StatusWith(http.StatusTooManyRequests, "Retry-After", seconds, "")
 }
 
 func (h *Hostile) announce(w http.ResponseWriter, r *http.Request) {
@@ -77,8 +151,8 @@ func (h *Hostile) flood(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// trickle sends one byte, flushed, at a time.
-func trickle(w http.ResponseWriter, r *http.Request) {
+// Trickle sends one byte, flushed, at a time.
+func Trickle(w http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
 		_, _ = io.WriteString(w, " ")
 		_ = http.NewResponseController(w).Flush()

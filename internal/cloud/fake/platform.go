@@ -15,14 +15,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"reflect"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -32,16 +30,14 @@ type Routes map[string]string
 
 // Platform answers the calls that it permits. Any other fails the test.
 type Platform struct {
+	*Script // by permission
 	t       testing.TB
-	mu      sync.Mutex
-	answers map[string]http.HandlerFunc
-	calls   []string
 }
 
 // Start makes client, one of cloud.NewHTTPClient, reach a new platform wherever it
 // goes. The platform answers with status 404 until it is told what to say.
 func Start(t testing.TB, client *http.Client, routes Routes) *Platform {
-	p := &Platform{t: t, answers: map[string]http.HandlerFunc{}}
+	p := &Platform{NewScript(map[string]http.HandlerFunc{}), t}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		t.Errorf("a call that is not permitted: %s %s%s", r.Method, r.Host, r.URL)
@@ -79,51 +75,19 @@ func (p *Platform) divert(client *http.Client, roots *x509.CertPool, listeners m
 }
 
 func (p *Platform) answer(permission string, w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	p.calls = append(p.calls, permission)
-	answer, ok := p.answers[permission]
-	p.mu.Unlock()
-	if !ok {
+	answer := p.Take(permission)
+	if answer == nil {
 		answer = http.NotFound
 	}
 	answer(w, r)
 }
 
-// Say sets the answer to all calls that take permission.
-func (p *Platform) Say(permission string, answer http.HandlerFunc) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answers[permission] = answer
-}
-
-// Calls are the permissions that were used since the last time, in order.
-func (p *Platform) Calls() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	defer func() { p.calls = nil }()
-	return slices.Clone(p.calls)
-}
-
-// JSON answers with text.
-func JSON(text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		_, _ = w.Write([]byte(text))
-	}
-}
-
-// File answers with a file of testdata.
-func File(t testing.TB, name string) http.HandlerFunc {
-	raw, err := os.ReadFile("testdata/" + name)
-	require.NoError(t, err)
-	return JSON(string(raw))
-}
-
-// Status answers with a code, and with text as the reason.
-func Status(code int, text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(code)
-		_, _ = w.Write([]byte(text))
+// AsAPI is answer for those who show the token of testdata over TLS.
+func AsAPI(t testing.TB, answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		assert.NotNil(t, r.TLS)
+		assert.Equal(t, "Bearer fake-token", r.Header.Get("Authorization"))
+		answer(w, r)
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"net/http"
 
 	"disk-mapper/internal/cloud"
+
+	"google.golang.org/api/compute/v1"
 )
 
 // Client implements cloud.Metadata. It keeps nothing between calls, neither tokens
@@ -29,40 +31,39 @@ func New(release cloud.Release) *Client {
 }
 
 // Self is this node. The metadata server does not know labels, so the API is asked.
-func (c *Client) Self(ctx context.Context) (cloud.Instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
-	defer cancel()
-	p, err := c.project(ctx)
-	if err != nil {
-		return cloud.Instance{}, cloud.Brief(err)
-	}
-	own, err := p.own(ctx)
-	if err != nil {
-		return cloud.Instance{}, cloud.Brief(err)
-	}
-	return p.node(own), nil
-}
+func (c *Client) Self(ctx context.Context) (cloud.Instance, error) { return cloud.Bounded(ctx, c.self) }
 
 // Nodes are the instances of the cluster in all zones.
 func (c *Client) Nodes(ctx context.Context) ([]cloud.Instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
-	defer cancel()
-	p, uid, err := c.cluster(ctx)
-	if err != nil {
-		return nil, cloud.Brief(err)
-	}
-	nodes, err := p.nodes(ctx, uid)
-	return nodes, cloud.Brief(err)
+	return cloud.Bounded(ctx, c.nodes)
 }
 
 // LoadBalancer is the address of the cluster's load balancer, a global one before
 // one of this region.
 func (c *Client) LoadBalancer(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, cloud.SDKTimeout)
-	defer cancel()
+	return cloud.Bounded(ctx, c.loadBalancer)
+}
+
+func (c *Client) self(ctx context.Context) (cloud.Instance, error) {
+	p, own, err := c.own(ctx)
+	if err != nil {
+		return cloud.Instance{}, err
+	}
+	return p.node(own), nil
+}
+
+func (c *Client) nodes(ctx context.Context) ([]cloud.Instance, error) {
 	p, uid, err := c.cluster(ctx)
 	if err != nil {
-		return "", cloud.Brief(err)
+		return nil, err
+	}
+	return p.nodes(ctx, uid)
+}
+
+func (c *Client) loadBalancer(ctx context.Context) (string, error) {
+	p, uid, err := c.cluster(ctx)
+	if err != nil {
+		return "", err
 	}
 	address, globalErr := p.globalBalancer(ctx, uid)
 	if address != "" {
@@ -72,16 +73,22 @@ func (c *Client) LoadBalancer(ctx context.Context) (string, error) {
 	if address != "" {
 		return address, nil
 	}
-	return "", cloud.Brief(errors.Join(globalErr, regionalErr, errors.New("found no forwarding rule of the cluster, want one with an address")))
+	return "", errors.Join(globalErr, regionalErr, errors.New("found no forwarding rule of the cluster, want one with an address"))
+}
+
+// own is this node, in its project.
+func (c *Client) own(ctx context.Context) (project, *compute.Instance, error) {
+	p, err := c.project(ctx)
+	if err != nil {
+		return project{}, nil, err
+	}
+	own, err := p.own(ctx)
+	return p, own, err
 }
 
 // cluster is the project with the uid of this node's cluster.
 func (c *Client) cluster(ctx context.Context) (project, string, error) {
-	p, err := c.project(ctx)
-	if err != nil {
-		return project{}, "", err
-	}
-	own, err := p.own(ctx)
+	p, own, err := c.own(ctx)
 	if err != nil {
 		return project{}, "", err
 	}

@@ -1,18 +1,14 @@
 package gcp
 
 import (
-	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/fake"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -43,13 +39,13 @@ var permitted = fake.Routes{
 }
 
 func TestPermissionsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/platforms.md")
-	require.NoError(t, err)
+	var permissions []string
 	for permission := range permitted {
 		if strings.Contains(permission, ".") { // the others are of the metadata server
-			assert.Contains(t, string(page), "| gcp | `"+permission+"` |")
+			permissions = append(permissions, permission)
 		}
 	}
+	fake.AssertDocumented(t, "gcp", permissions...)
 }
 
 func start(t testing.TB, release cloud.Release) (*Client, *fake.Platform) {
@@ -61,29 +57,25 @@ func start(t testing.TB, release cloud.Release) (*Client, *fake.Platform) {
 
 // behave makes all answers good.
 func behave(t testing.TB, p *fake.Platform) {
-	p.Say(readProject, asMetadata(t, text("constell-project")))
-	p.Say(readZone, asMetadata(t, text("projects/123456789012/zones/europe-west12-a")))
-	p.Say(readName, asMetadata(t, text("constell-control-plane-0\n")))
-	p.Say(readToken, asMetadata(t, fake.File(t, "token.json")))
-	p.Say(getInstance, asAPI(t, fake.File(t, "instance.json")))
+	p.Say(readProject, asMetadata(t, fake.Text("constell-project")))
+	p.Say(readZone, asMetadata(t, fake.Text("projects/123456789012/zones/europe-west12-a")))
+	p.Say(readName, asMetadata(t, fake.Text("constell-control-plane-0\n")))
+	p.Say(readToken, asMetadata(t, fake.File("token.json")))
+	p.Say(getInstance, fake.AsAPI(t, fake.File("instance.json")))
 	p.Say(listInstances, pagesOf(t, "instances"))
 	p.Say(listGlobal, pagesOf(t, "rules"))
-	p.Say(listRegional, asAPI(t, fake.File(t, "rules-regional.json")))
-}
-
-func text(s string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s) }
+	p.Say(listRegional, fake.AsAPI(t, fake.File("rules-regional.json")))
 }
 
 // pagesOf answers with the first of two files, and with the second when it is asked
 // where the first goes on.
 func pagesOf(t testing.TB, name string) http.HandlerFunc {
-	return asAPI(t, func(w http.ResponseWriter, r *http.Request) {
+	return fake.AsAPI(t, func(w http.ResponseWriter, r *http.Request) {
 		page := "-1.json"
 		if r.URL.Query().Get("pageToken") == "2" {
 			page = "-2.json"
 		}
-		fake.File(t, name+page)(w, r)
+		fake.File(name+page)(w, r)
 	})
 }
 
@@ -97,24 +89,8 @@ func asMetadata(t testing.TB, answer http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func asAPI(t testing.TB, answer http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		assert.NotNil(t, r.TLS)
-		assert.Equal(t, "Bearer fake-token", r.Header.Get("Authorization"))
-		answer(w, r)
-	}
-}
-
 // BenchmarkRound is one Self and one Nodes of a cluster whose list has two pages.
 func BenchmarkRound(b *testing.B) {
 	client, p := start(b, cloud.Release224)
-	for b.Loop() {
-		began := time.Now()
-		_, selfErr := client.Self(b.Context())
-		_, nodesErr := client.Nodes(b.Context())
-		assert.NoError(b, selfErr)
-		assert.NoError(b, nodesErr)
-		assert.Less(b, time.Since(began), 2*cloud.SDKTimeout)
-	}
-	b.ReportMetric(float64(len(p.Calls()))/float64(b.N), "calls/op")
+	fake.Rounds(b, p.Script, func() cloud.Metadata { return client })
 }

@@ -7,15 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
+	"disk-mapper/internal/cloud/fake"
+
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // The calls that the node makes of its platform: three of the metadata service, a
@@ -34,12 +31,7 @@ const (
 var permissions = map[string]string{networks: "get_network", subnets: "get_subnet", servers: "os_compute_api:servers:detail"}
 
 func TestPermissionsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/platforms.md")
-	require.NoError(t, err)
-	for _, permission := range permissions {
-		assert.Contains(t, string(page), "| openstack | `"+permission+"` |")
-	}
-	assert.Equal(t, len(permissions), strings.Count(string(page), "| openstack | `"))
+	fake.AssertDocumented(t, "openstack", permissions[networks], permissions[subnets], permissions[servers])
 }
 
 var round = []string{metaData, userDataOf, login, networks, subnets, servers}
@@ -51,10 +43,8 @@ const secret = `pa"ss w%rd/é`
 // keeps a call that it does not know for a fault of the test.
 type platform struct {
 	testing.TB
-	URL     string
-	mu      sync.Mutex
-	answers map[string]http.HandlerFunc
-	calls   []string
+	*fake.Script
+	URL string
 }
 
 // start returns a platform that answers as OpenStack would, and a client of it.
@@ -75,13 +65,13 @@ func newClient(url string) *Client {
 
 func newPlatform(t testing.TB) *platform {
 	p := &platform{TB: t, URL: "http://openstack.example"}
-	p.answers = map[string]http.HandlerFunc{
-		metaData: p.recorded("meta_data.json"), userDataOf: p.recorded("user_data.json"), localIPv4: text("192.168.178.10"),
+	p.Script = fake.NewScript(map[string]http.HandlerFunc{
+		metaData: p.recorded("meta_data.json"), userDataOf: p.recorded("user_data.json"), localIPv4: fake.Text("192.168.178.10"),
 		login: p.token, networks: p.recorded("networks.json"), subnets: p.recorded("subnets.json"),
 		servers: func(w http.ResponseWriter, r *http.Request) {
 			p.recorded(map[string]string{"": "servers1.json", "3": "servers2.json"}[r.URL.Query().Get("marker")])(w, r)
 		},
-	}
+	})
 	return p
 }
 
@@ -89,10 +79,7 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // an unread one keeps the server from seeing that the client has left
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	call, api := r.Method+" "+r.URL.Path, strings.HasPrefix(r.URL.Path, "/compute/") || strings.HasPrefix(r.URL.Path, "/network/")
-	p.mu.Lock()
-	p.calls = append(p.calls, call)
-	answer := p.answers[call]
-	p.mu.Unlock()
+	answer := p.Take(call)
 	if answer == nil || api && (r.Header.Get("X-Auth-Token") != "a-token" || r.URL.Query().Get("tags") != "constellation-uid-cafe0123") {
 		p.Errorf("call that the platform does not permit: %s %v", call, r.URL.Query())
 		w.WriteHeader(http.StatusForbidden)
@@ -131,64 +118,15 @@ func (p *platform) token(w http.ResponseWriter, r *http.Request) {
 	p.recorded("token.json")(w, r)
 }
 
-// answer changes what is said to a call from now on.
-func (p *platform) answer(call string, answer http.HandlerFunc) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answers[call] = answer
-}
+func (p *platform) recorded(name string) http.HandlerFunc { return p.here(fake.Read(name)) }
 
-// asked returns the calls since it was called last.
-func (p *platform) asked() (calls []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	calls, p.calls = p.calls, nil
-	return calls
-}
-
-func (p *platform) count(call string) (n int) {
-	for _, c := range p.asked() {
-		if c == call {
-			n++
-		}
-	}
-	return n
-}
-
-// recorded is an answer in which the platform is this one.
-func (p *platform) recorded(name string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		text(strings.ReplaceAll(file(name), "http://openstack.example", p.URL))(w, r)
-	}
-}
-
-// edited is a recorded answer in which old has been replaced, which must be there.
 func (p *platform) edited(name string, replace ...string) http.HandlerFunc {
-	body := file(name)
-	for pair := range slices.Chunk(replace, 2) {
-		require.Contains(p, body, pair[0])
-		body = strings.ReplaceAll(body, pair[0], pair[1])
-	}
+	return p.here(fake.Edited(p, name, replace...))
+}
+
+// here answers with text in which the platform is this one.
+func (p *platform) here(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		text(strings.ReplaceAll(body, "http://openstack.example", p.URL))(w, r)
+		fake.Text(strings.ReplaceAll(text, "http://openstack.example", p.URL))(w, r)
 	}
-}
-
-func text(body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, body) }
-}
-
-func answered(code int, header, value string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(header, value)
-		w.WriteHeader(code)
-	}
-}
-
-func file(name string) string {
-	raw, err := os.ReadFile(filepath.Join("testdata", name))
-	if err != nil {
-		panic(err)
-	}
-	return string(raw)
 }

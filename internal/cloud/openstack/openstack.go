@@ -11,15 +11,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"strings"
 
 	"disk-mapper/internal/cloud"
 )
-
-const metadataURL = "http://169.254.169.254"
 
 // Client implements cloud.Metadata.
 type Client struct {
@@ -30,7 +27,7 @@ type Client struct {
 
 // New returns a client of the platform. It asks nobody yet.
 func New() *Client {
-	c := &Client{url: metadataURL, http: cloud.NewHTTPClient()}
+	c := &Client{url: cloud.MetadataURL, http: cloud.NewHTTPClient()}
 	c.session = cloud.NewSession(c.open)
 	return c
 }
@@ -101,21 +98,12 @@ func (c *Client) getJSON(ctx context.Context, path string, value any) error {
 }
 
 func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
+	raw, status, err := cloud.Get(ctx, c.http, c.url+path, "", "")
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w", path, err)
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("asking for %s: %w", path, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode/100 != 2 {
-		return nil, fmt.Errorf("asking for %s: the metadata service answered with status %d", path, response.StatusCode)
-	}
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	if status/100 != 2 {
+		return nil, fmt.Errorf("asking for %s: the metadata service answered with status %d", path, status)
 	}
 	return raw, nil
 }

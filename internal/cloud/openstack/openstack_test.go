@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/cloud/fake"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,12 +23,12 @@ func TestMetadata(t *testing.T) {
 	got, err := client.Self(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, self, got)
-	assert.Equal(t, []string{metaData, localIPv4}, p.asked(), "no login")
+	assert.Equal(t, []string{metaData, localIPv4}, p.Calls(), "no login")
 
 	host, err := client.LoadBalancer(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "203.0.113.7", host)
-	assert.Equal(t, []string{userDataOf}, p.asked(), "no login")
+	assert.Equal(t, []string{userDataOf}, p.Calls(), "no login")
 
 	nodes, err := client.Nodes(t.Context())
 	require.NoError(t, err)
@@ -46,11 +46,11 @@ func TestMetadata(t *testing.T) {
 		node(10, "elsewhere", cloud.ControlPlane, ""),
 		node(11, "cp-2", cloud.ControlPlane, "192.168.178.19"),
 	}, nodes)
-	assert.Equal(t, []string{metaData, userDataOf, login, localIPv4, networks, subnets, servers, servers}, p.asked())
+	assert.Equal(t, []string{metaData, userDataOf, login, localIPv4, networks, subnets, servers, servers}, p.Calls())
 
 	_, err = client.Nodes(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, []string{networks, subnets, servers, servers}, p.asked(), "the login is kept")
+	assert.Equal(t, []string{networks, subnets, servers, servers}, p.Calls(), "the login is kept")
 }
 
 // TestEndpoints: what one server lacks is said, and costs none of the others.
@@ -63,7 +63,7 @@ func TestEndpoints(t *testing.T) {
 
 func TestNewAsksNobody(t *testing.T) {
 	p, _ := start(t)
-	assert.Empty(t, p.asked())
+	assert.Empty(t, p.Calls())
 }
 
 // TestSelf: what is missing of this server.
@@ -77,14 +77,14 @@ func TestSelf(t *testing.T) {
 	}{
 		"no role":    {metaData, func(p *platform) http.HandlerFunc { return p.edited("meta_data.json", "constellation-role", "x") }, without(func(s *cloud.Instance) { s.Role = cloud.Unknown }), ""},
 		"no meta":    {metaData, func(p *platform) http.HandlerFunc { return p.edited("meta_data.json", `"meta"`, `"x"`) }, without(func(s *cloud.Instance) { s.Role = cloud.Unknown }), ""},
-		"no address": {localIPv4, func(*platform) http.HandlerFunc { return answered(404, "X", "") }, without(func(s *cloud.Instance) { s.VPCIP = "" }), ""},
-		"no server":  {metaData, func(*platform) http.HandlerFunc { return text("{}") }, cloud.Instance{}, "describes no server"},
-		"null":       {metaData, func(*platform) http.HandlerFunc { return text("null") }, cloud.Instance{}, "describes no server"},
-		"no service": {metaData, func(*platform) http.HandlerFunc { return answered(404, "X", "") }, cloud.Instance{}, "status 404"},
+		"no address": {localIPv4, func(*platform) http.HandlerFunc { return fake.Status(404, "") }, without(func(s *cloud.Instance) { s.VPCIP = "" }), ""},
+		"no server":  {metaData, func(*platform) http.HandlerFunc { return fake.Text("{}") }, cloud.Instance{}, "describes no server"},
+		"null":       {metaData, func(*platform) http.HandlerFunc { return fake.Text("null") }, cloud.Instance{}, "describes no server"},
+		"no service": {metaData, func(*platform) http.HandlerFunc { return fake.Status(404, "") }, cloud.Instance{}, "status 404"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(tc.call, tc.answer(p))
+			p.Say(tc.call, tc.answer(p))
 			got, err := client.Self(t.Context())
 			assert.Equal(t, tc.want, got)
 			if tc.wantErr == "" {
@@ -98,7 +98,7 @@ func TestSelf(t *testing.T) {
 
 func TestNoLoadBalancer(t *testing.T) {
 	p, client := start(t)
-	p.answer(userDataOf, p.edited("user_data.json", "203.0.113.7", ""))
+	p.Say(userDataOf, p.edited("user_data.json", "203.0.113.7", ""))
 	_, err := client.LoadBalancer(t.Context())
 	require.EqualError(t, err, "the user data has no openstack-load-balancer-endpoint")
 }
@@ -108,7 +108,7 @@ func TestNodesThatCannotBeListed(t *testing.T) {
 		return func(p *platform) http.HandlerFunc { return p.edited(name, replace...) }
 	}
 	code := func(code int) func(*platform) http.HandlerFunc {
-		return func(*platform) http.HandlerFunc { return answered(code, "X", "") }
+		return func(*platform) http.HandlerFunc { return fake.Status(code, "") }
 	}
 	for name, tc := range map[string]struct {
 		call    string
@@ -128,17 +128,17 @@ func TestNodesThatCannotBeListed(t *testing.T) {
 		"token has run out":     {servers, code(401), "listing servers: GET was answered with status 401"},
 		"not permitted":         {networks, code(403), "listing networks: GET was answered with status 403"},
 		"no such API":           {subnets, code(404), "listing subnets: GET was answered with status 404"},
-		"no list":               {servers, func(*platform) http.HandlerFunc { return text("{}") }, "listing servers: reading the list: want an array"},
-		"no servers":            {servers, func(*platform) http.HandlerFunc { return text(`{"servers":[]}`) }, `no server has the tag "constellation-uid-cafe0123"`},
+		"no list":               {servers, func(*platform) http.HandlerFunc { return fake.Text("{}") }, "listing servers: reading the list: want an array"},
+		"no servers":            {servers, func(*platform) http.HandlerFunc { return fake.Text(`{"servers":[]}`) }, `no server has the tag "constellation-uid-cafe0123"`},
 		"servers of others":     {servers, edit("servers2.json", "constellation-uid-cafe0123", "constellation-uid-CAFE0123"), "no server has the tag"},
-		"no networks":           {networks, func(*platform) http.HandlerFunc { return text(`{"networks":[]}`) }, `0 networks have the tag "constellation-uid-cafe0123", but none has`},
+		"no networks":           {networks, func(*platform) http.HandlerFunc { return fake.Text(`{"networks":[]}`) }, `0 networks have the tag "constellation-uid-cafe0123", but none has`},
 		"network of others":     {networks, edit("networks.json", "constellation-uid-cafe0123", "x"), "but none has an IPv4 subnet"},
 		"subnets of others":     {subnets, edit("subnets.json", "constellation-uid-cafe0123", "x"), "but none has an IPv4 subnet"},
 		"subnet of IPv6":        {subnets, edit("subnets.json", "192.168.178.0/24", "fd00::/64"), "but none has an IPv4 subnet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(tc.call, tc.answer(p))
+			p.Say(tc.call, tc.answer(p))
 			nodes, err := client.Nodes(t.Context())
 			require.ErrorContains(t, err, tc.wantErr)
 			assert.Empty(t, nodes)
@@ -182,10 +182,10 @@ func TestSubnets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(networks, text(`{"networks":[`+strings.Join(tc.networks, ",")+`]}`))
-			p.answer(subnets, text(`{"subnets":[`+strings.Join(tc.subnets, ",")+`]}`))
-			p.answer(localIPv4, text(tc.own))
-			p.answer(servers, text(`{"servers":[{"id":"1",`+tag+`,"addresses":{"a":[{"addr":"172.16.0.1","OS-EXT-IPS:type":"fixed"}],`+
+			p.Say(networks, fake.Text(`{"networks":[`+strings.Join(tc.networks, ",")+`]}`))
+			p.Say(subnets, fake.Text(`{"subnets":[`+strings.Join(tc.subnets, ",")+`]}`))
+			p.Say(localIPv4, fake.Text(tc.own))
+			p.Say(servers, fake.Text(`{"servers":[{"id":"1",`+tag+`,"addresses":{"a":[{"addr":"172.16.0.1","OS-EXT-IPS:type":"fixed"}],`+
 				`"b":[{"addr":"192.168.0.1","OS-EXT-IPS:type":"fixed"}],"c":[{"addr":"10.0.0.2","OS-EXT-IPS:type":"floating"},{"addr":"10.0.0.1","OS-EXT-IPS:type":"fixed"}]}}]}`))
 			nodes, err := client.Nodes(t.Context())
 			require.NoError(t, err)
@@ -197,17 +197,17 @@ func TestSubnets(t *testing.T) {
 // TestPagesAreCapped: a list without end is cut; what was on its pages counts.
 func TestPagesAreCapped(t *testing.T) {
 	p, client := start(t)
-	p.answer(servers, p.recorded("servers1.json"))
+	p.Say(servers, p.recorded("servers1.json"))
 	nodes, err := client.Nodes(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, nodes, 3*cloud.MaxPages)
-	assert.Equal(t, cloud.MaxPages, p.count(servers))
+	assert.Equal(t, cloud.MaxPages, p.Count(servers))
 }
 
 // TestNodesOfGoodPages: a page that fails takes none of those before it along.
 func TestNodesOfGoodPages(t *testing.T) {
 	p, client := start(t)
-	p.answer(servers, func(w http.ResponseWriter, r *http.Request) {
+	p.Say(servers, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Has("marker") {
 			w.WriteHeader(http.StatusBadGateway)
 			return
@@ -223,26 +223,26 @@ func TestNodesOfGoodPages(t *testing.T) {
 // says; one that asks for more patience than there is, in the next round.
 func TestThrottling(t *testing.T) {
 	p, client := start(t)
-	p.answer(networks, answered(429, "Retry-After", "0"))
+	p.Say(networks, fake.StatusWith(429, "Retry-After", "0", ""))
 	_, err := client.Nodes(t.Context())
 	require.ErrorContains(t, err, "listing networks: GET was answered with status 429")
-	assert.Equal(t, 1+maxRetries, p.count(networks))
+	assert.Equal(t, 1+maxRetries, p.Count(networks))
 
-	p.answer(networks, answered(429, "Retry-After", "3600"))
+	p.Say(networks, fake.StatusWith(429, "Retry-After", "3600", ""))
 	_, err = client.Nodes(t.Context())
 	require.ErrorContains(t, err, "status 429")
-	assert.Equal(t, 1, p.count(networks))
+	assert.Equal(t, 1, p.Count(networks))
 
-	p.answer(networks, answered(429, "Retry-After", "3"))
+	p.Say(networks, fake.StatusWith(429, "Retry-After", "3", ""))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err = client.Nodes(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
 	var tries int
-	p.answer(networks, func(w http.ResponseWriter, r *http.Request) {
+	p.Say(networks, func(w http.ResponseWriter, r *http.Request) {
 		if tries++; tries <= maxRetries {
-			answered(429, "Retry-After", "0")(w, r)
+			fake.StatusWith(429, "Retry-After", "0", "")(w, r)
 			return
 		}
 		p.recorded("networks.json")(w, r)
@@ -257,9 +257,9 @@ func TestThePasswordIsInNoError(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"in the body of a refusal": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400); _, _ = fmt.Fprint(w, secret) },
 		"in the body":              func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = fmt.Fprint(w, secret) },
-		"in a header":              answered(401, "X-Subject-Token", "x"+secret),
-		"where it leads to":        answered(302, "Location", "http://"+secret),
-		"where it leads, escaped":  answered(302, "Location", ":"+url.QueryEscape(secret)),
+		"in a header":              fake.StatusWith(401, "X-Subject-Token", "x"+secret, ""),
+		"where it leads to":        fake.StatusWith(302, "Location", "http://"+secret, ""),
+		"where it leads, escaped":  fake.StatusWith(302, "Location", ":"+url.QueryEscape(secret), ""),
 		"in the status":            raw("HTTP/1.1 " + secret + "\r\n\r\n"),
 		"for a status":             raw(secret + "\r\n\r\n"),
 		"as a service": func(w http.ResponseWriter, _ *http.Request) {
@@ -271,7 +271,7 @@ func TestThePasswordIsInNoError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, client := start(t)
-			p.answer(login, answer)
+			p.Say(login, answer)
 			_, err := client.Nodes(t.Context())
 			require.Error(t, err)
 			for _, form := range []string{secret, quoted, url.QueryEscape(secret), "w%rd", "w%25rd"} {
@@ -300,9 +300,8 @@ func raw(answer string) http.HandlerFunc {
 
 // TestEnvironment: an initrd's environment is the host's to write.
 func TestEnvironment(t *testing.T) {
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("call to elsewhere: %s", r.URL) }))
-	t.Cleanup(elsewhere.Close)
-	for name, value := range map[string]string{"OS_AUTH_URL": elsewhere.URL, "OS_USERNAME": "x", "OS_PASSWORD": "x", "OS_REGION_NAME": "x", "HTTP_PROXY": elsewhere.URL} {
+	elsewhere := fake.Elsewhere(t)
+	for name, value := range map[string]string{"OS_AUTH_URL": elsewhere, "OS_USERNAME": "x", "OS_PASSWORD": "x", "OS_REGION_NAME": "x", "HTTP_PROXY": elsewhere} {
 		t.Setenv(name, value)
 	}
 	_, client := start(t)
@@ -312,12 +311,5 @@ func TestEnvironment(t *testing.T) {
 
 func BenchmarkRound(b *testing.B) {
 	p, _ := start(b)
-	for b.Loop() {
-		client := newClient(p.URL)
-		_, err := client.Self(b.Context())
-		require.NoError(b, err)
-		_, err = client.Nodes(b.Context())
-		require.NoError(b, err)
-	}
-	b.ReportMetric(float64(len(p.asked()))/float64(b.N), "calls/op")
+	fake.Rounds(b, p.Script, func() cloud.Metadata { return newClient(p.URL) })
 }

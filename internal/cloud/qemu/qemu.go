@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"disk-mapper/internal/cloud"
@@ -72,25 +71,12 @@ func (e *statusError) Error() string {
 
 // get decodes the one JSON value at path into value.
 func (c *Client) get(ctx context.Context, path string, value any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
+	raw, status, err := cloud.Get(ctx, c.http, c.url+path, "", "")
 	if err != nil {
 		return fmt.Errorf("asking for %s: %w", path, err)
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("asking for %s: %w", path, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return &statusError{path, response.StatusCode}
-	}
-	return decode(path, response.Body, value)
-}
-
-func decode(path string, body io.Reader, value any) error {
-	raw, err := io.ReadAll(body)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
+	if status != http.StatusOK {
+		return &statusError{path, status}
 	}
 	if err := json.Unmarshal(raw, value); err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
