@@ -3,7 +3,7 @@
 // serial console.
 //
 // It decides the form only. What may be logged (no key, secret or salt, ever)
-// is up to the callers.
+// is up to the callers. Lines are bounded and printable whatever they pass.
 package logging
 
 import (
@@ -20,7 +20,7 @@ import (
 func New(w io.Writer, verbosity int) *zap.Logger {
 	least := zapcore.Level(min(max(verbosity, int(zapcore.DebugLevel)), int(zapcore.ErrorLevel)))
 	sink := zapcore.Lock(zapcore.AddSync(w))
-	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(encoding()), sink, least), zap.AddCaller())
+	return zap.New(zapcore.NewCore(encoder{zapcore.NewJSONEncoder(encoding())}, sink, least), zap.AddCaller())
 }
 
 // encoding writes level, ts, logger, caller and msg, in this order.
