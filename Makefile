@@ -12,7 +12,7 @@ VM_PACKAGES := ./internal/vmtest ./internal/vmtest/cluster ./image/demo ./disk .
 export RUN
 # How many inputs each fuzz target tries. A time (90s) works too, but Go 1.26 can
 # then fail without a finding, at the moment the time is over (golang/go#75804).
-FUZZTIME ?= 20000x
+FUZZTIME ?= 10000x
 
 .PHONY: help
 help: ## list what can be made
@@ -43,7 +43,7 @@ image: deps ## build the VM image (kernel and initrd) into build/image/, if its 
 
 .PHONY: test-unit
 test-unit: deps ## run the tests that need no VM, under the race detector
-	go test -race ./...
+	go test -race -timeout 20m ./...
 
 .PHONY: fuzz
 fuzz: deps ## fuzz what is read from disks, peers and command lines; FUZZTIME=1000000x for more
@@ -91,7 +91,7 @@ proto: deps ## generate Go code from the .proto files
 bench: build image ## measure; the tables compare inside one run
 	go test -run '^$$' -bench . -benchtime 2s ./...
 	@mkdir -p build/test && go test -c -tags vm -o build/test/ ./disk
-	@cd disk && BENCH=1 $(CURDIR)/image/isolated.sh $(CURDIR)/build/test/disk.test -test.run '^TestBenchNewDisks$$' -test.timeout 45m
+	@cd disk && BENCH=1 $(CURDIR)/image/isolated.sh $(CURDIR)/build/test/disk.test -test.run '^TestBench(NewDisks|Memory)$$' -test.timeout 45m
 
 .PHONY: headers
 headers: image ## make the real headers and superblocks in disk/testdata again; FIXTURES_TOOLS adds cryptsetups

@@ -26,7 +26,7 @@ require (
 	go.uber.org/zap v1.28.0 // the log contract is its JSON
 	go.yaml.in/yaml/v3 v3.0.6 // operators' configuration files
 	golang.org/x/crypto v0.58.0 // argon2id and XTS of LUKS2 keyslots; SSH keys of operators
-	golang.org/x/net v0.62.0 // connection limits of servers, hostile HTTP/2 in tests
+	golang.org/x/net v0.62.0 // hostile HTTP/2 in tests
 	golang.org/x/sync v0.24.0 // writers of a wipe, of which the first failure ends all
 	golang.org/x/sys v0.49.0 // mounts, memory files, file system types
 	google.golang.org/api v0.311.0 // Google Cloud: instances and forwarding rules

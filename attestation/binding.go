@@ -40,3 +40,23 @@ func joinedHash(first, second []byte) []byte {
 	h.Write(second)
 	return h.Sum(nil)
 }
+
+// Separation is a PCR that must not be zero when a machine signs, and the event
+// that is measured into it if it is.
+type Separation struct {
+	PCR   int
+	Event []byte
+}
+
+// Separation keeps what a machine signs under b from being taken for a statement
+// under another binding, of the same key. BindSigned quotes whatever 32 bytes a
+// stranger sends, and the hash of BindHashChain has 32 bytes: so under BindSigned
+// the PCR in which verifiers of all other generations want zero holds this event.
+// It returns false where nothing is needed: a hash that a stranger cannot choose
+// is nobody's nonce.
+func (b Binding) Separation() (Separation, bool) {
+	if b != BindSigned {
+		return Separation{}, false
+	}
+	return Separation{Profile224.ClusterIDPCR, []byte("disk-mapper: quotes of this boot are for profile " + Profile21.Name)}, true
+}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"disk-mapper/internal/printable"
 )
 
 // ErrProfile reports a name that is no compatibility profile.
@@ -47,5 +49,5 @@ func ParseProfile(name string) (Profile, error) {
 		}
 		known = append(known, p.Name)
 	}
-	return Profile{}, fmt.Errorf("%w %q, want one of: %s", ErrProfile, name, strings.Join(known, ", "))
+	return Profile{}, fmt.Errorf("%w %s, want one of: %s", ErrProfile, printable.Quote(name), strings.Join(known, ", "))
 }

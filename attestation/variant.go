@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"disk-mapper/internal/printable"
 )
 
 // ErrVariant reports a name that is no attestation variant.
@@ -69,7 +71,7 @@ func ParseVariant(name string) (Variant, error) {
 	if slices.Contains(placeholders, name) {
 		return "", fmt.Errorf("attestation variant %q is known but not supported yet, want one of: %s", name, want)
 	}
-	return "", fmt.Errorf("%w %q, want one of: %s", ErrVariant, name, want)
+	return "", fmt.Errorf("%w %s, want one of: %s", ErrVariant, printable.Quote(name), want)
 }
 
 // OID is the type of the certificate extension; nil for an unknown variant.

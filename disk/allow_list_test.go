@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -15,7 +16,7 @@ import (
 func TestAllowList(t *testing.T) {
 	c := joinedDisk(t)
 	token(newToken + `,"2":{"type":"disk-mapper-format","keyslots":[],"kdf_salt":"` + salt32 + `"}`)(c) // formatted by us, joined by an old bootstrapper
-	s := snapshot{size: minSize, head: c.seal()[:metadataSize+superblockSize]}
+	s := snapshot{bytes.NewReader(c.seal()), minSize}
 	var l ledger
 	d, err := s.verdict(&l)
 	require.NoError(t, err)

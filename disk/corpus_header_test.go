@@ -101,6 +101,7 @@ var headerCorpus = []bad{
 
 	{"L10", "passes without end", kdfTo(`"type":"argon2id","time":2147483647,"memory":32,"cpus":1,`), inJSON + "keyslot kdf time", "2147483647", Tampered},
 	{"L10", "passes over much memory", kdfTo(`"type":"argon2id","time":17,"memory":1048576,"cpus":4,`), inJSON + "keyslot kdf time", "17", Tampered},
+	{"L10", "many passes over 64 MiB", kdfTo(`"type":"argon2id","time":257,"memory":65536,"cpus":4,`), inJSON + "keyslot kdf time", "257", Tampered},
 	{"L10", "passes over little memory", kdfTo(`"type":"argon2id","time":4097,"memory":32,"cpus":1,`), inJSON + "keyslot kdf time", "4097", Tampered},
 	{"L10", "no passes", kdfTo(`"type":"argon2id","memory":32,"cpus":1,`), inJSON + "keyslot kdf time", "0", Tampered},
 	{"L10", "4 GiB of memory", kdfTo(`"type":"argon2id","time":4,"memory":4194304,"cpus":1,`), inJSON + "keyslot kdf memory", "4194304", Tampered},

@@ -35,9 +35,8 @@ const interrupted = "disk-mapper: this disk is being formatted\n"
 type Device struct {
 	path   string
 	size   int64
-	spare  int64 // of a Joined disk: how much dm-integrity leaves at its end
+	data   superblock // of a Joined disk
 	state  State
-	stray  string // of a Blank disk: where something else than zeros was found
 	header header
 	area   []byte // keyslot material
 	proven *proven
@@ -68,18 +67,24 @@ func Open(ctx context.Context, path string) (*Device, error) {
 		return nil, err
 	}
 	if r.Refusal != nil {
-		return nil, fmt.Errorf("%s is no state disk of ours and was left untouched: %w", path, r.Refusal)
+		return nil, untouched(path, r.Refusal)
 	}
 	return r.Device, nil
+}
+
+func untouched(path string, r *Refusal) error {
+	return fmt.Errorf("%s is no state disk of ours and was left untouched: %w", path, r)
 }
 
 // Inspect is Open for somebody who wants to know everything: a refused disk is
 // part of the report. path may be a plain file with the contents of a disk.
 func Inspect(ctx context.Context, path string) (Report, error) {
-	s, err := takeSnapshot(ctx, path)
-	if err != nil {
-		return Report{}, err
-	}
+	return answered(ctx, path, func() (Report, error) {
+		return onSnapshot(path, func(s snapshot) (Report, error) { return s.report(path) })
+	})
+}
+
+func (s snapshot) report(path string) (Report, error) {
 	var l ledger
 	d, err := s.verdict(&l)
 	r := Report{Findings: l.findings, Device: d}
@@ -92,75 +97,94 @@ func Inspect(ctx context.Context, path string) (Report, error) {
 	return r, nil
 }
 
-// verdict is pure: all that it knows is in the snapshot.
+// fieldZeros is the rule that a new disk holds nothing.
+const fieldZeros = "zeros"
+
+// verdict depends on nothing but what the disk answers, once for each byte.
 func (s snapshot) verdict(l *ledger) (*Device, error) {
 	if err := l.require("", rule{"size", s.size >= minSize && s.size%512 == 0, s.size, "whole sectors, 32 MiB or more", Foreign}); err != nil {
 		return nil, err
 	}
-	first := s.head[:binarySize]
+	start, err := s.read(0, headersSize)
+	if err != nil {
+		return nil, err
+	}
+	first := start[:binarySize]
 	if bytes.HasPrefix(first, []byte(interrupted)) && isZero(first[len(interrupted):]) {
 		return &Device{state: Prepared}, l.require("", rule{"first sector", true, words("the mark of an interrupted format"), "that, or a LUKS2 header", 0})
 	}
 	if string(first[:8]) == primaryMagic+"\x00\x02" {
-		return s.luks2(l)
+		return s.luks2(l, start)
 	}
-	return s.blank(l)
+	return s.blank(l, start)
 }
 
-func (s snapshot) luks2(l *ledger) (*Device, error) {
-	var copies [2]header
-	var errs [2]error
-	for i, c := range headerCopies { // both, so that a report has both
-		copies[i], errs[i] = l.parseCopy(s.head, c)
-	}
-	if err := cmp.Or(errs[0], errs[1]); err != nil {
-		return nil, err
-	}
-	h, err := l.checkCopies(copies[0], copies[1])
+func (s snapshot) luks2(l *ledger, start []byte) (*Device, error) {
+	h, err := l.checkHeaders(start)
 	if err != nil {
 		return nil, err
 	}
+	d := &Device{state: Joined, header: h, proven: new(proven)}
 	from, to := h.metadata.keyslotArea()
-	d := &Device{state: Joined, header: h, area: bytes.Clone(s.head[from:to]), proven: new(proven)}
+	if d.area, err = s.read(int64(from), int64(to-from)); err != nil {
+		return nil, err
+	}
 	if h.tokens.prepared() {
 		d.state = Prepared // and will be formatted, whatever lies behind the header
 		return d, nil
 	}
-	b, err := l.checkSuperblock(s)
+	raw, err := s.read(metadataSize, superblockSize)
 	if err != nil {
 		return nil, err
 	}
-	d.spare = s.size - int64(b.end())*512
+	b, err := l.checkSuperblock(raw, s.size)
+	if err != nil {
+		return nil, err
+	}
+	d.data = b
 	return d, nil
 }
 
-// blank is for disks without a header: nothing that is known may be on them, and
-// none that holds data behind a start of zeros is taken for new.
-func (s snapshot) blank(l *ledger) (*Device, error) {
-	found, meaning := s.foreign()
+// checkHeaders takes both copies, so that a report has both.
+func (l *ledger) checkHeaders(start []byte) (header, error) {
+	var copies [2]header
+	var errs [2]error
+	for i, c := range headerCopies {
+		copies[i], errs[i] = l.parseCopy(start, c)
+	}
+	if err := cmp.Or(errs[0], errs[1]); err != nil {
+		return header{}, err
+	}
+	return l.checkCopies(copies[0], copies[1])
+}
+
+// blank is for disks without a header. What is new is proven by zeros: that no
+// signature is known decides nothing, it only gives the refusal its name.
+func (s snapshot) blank(l *ledger, start []byte) (*Device, error) {
+	t, err := s.search(start)
+	if err != nil {
+		return nil, err
+	}
+	found, meaning := t.foreign()
 	if err := l.require("", rule{"signature", found == "", words(cmp.Or(found, "none")), "LUKS2, or none", meaning}); err != nil {
 		return nil, err
 	}
-	zeros, wiped := "everywhere", false
-	if s.stray != "" {
-		wiped = isZero(s.head)
-		zeros = "not at " + s.stray
+	meaning = Foreign
+	if t.beginsWithZeros() {
+		meaning = Damaged // as a disk whose first sectors somebody has wiped
 	}
-	if err := l.require("", rule{"zeros", !wiped, words(zeros), "everywhere, or not at its start", Damaged}); err != nil {
+	zeros := rule{fieldZeros, t.stray < 0, words("everywhere"), "everywhere", meaning}
+	if !zeros.ok {
+		zeros.found = words(fmt.Sprintf("something else at byte %d", t.stray))
+	}
+	if err := l.require("", zeros); err != nil {
 		return nil, err
 	}
-	return &Device{state: Blank, stray: s.stray}, nil
+	return &Device{state: Blank}, nil
 }
 
 // State is what the disk was found to be.
 func (d *Device) State() State { return d.state }
-
-// Zero reports whether a Blank disk held nothing but zeros wherever it was looked
-// at: its first 16 MiB, its end, and samples in between.
-func (d *Device) Zero() bool { return d.state == Blank && d.stray == "" }
-
-// Stray says where a Blank disk that is not Zero holds something.
-func (d *Device) Stray() string { return d.stray }
 
 // Path is the block device.
 func (d *Device) Path() string { return d.path }
@@ -183,11 +207,16 @@ func (d *Device) Prove(key keys.DiskKey) error {
 	if err != nil {
 		return err
 	}
-	d.proven.Lock()
-	defer d.proven.Unlock()
-	d.proven.forget()
-	d.proven.by, d.proven.volumeKey = key.Clone(), volumeKey
+	d.proven.keep(key, volumeKey)
 	return nil
+}
+
+// keep owns volumeKey.
+func (p *proven) keep(key keys.DiskKey, volumeKey keys.VolumeKey) {
+	p.Lock()
+	defer p.Unlock()
+	p.forget()
+	p.by, p.volumeKey = key.Clone(), volumeKey
 }
 
 func (p *proven) forget() {

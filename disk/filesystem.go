@@ -1,55 +1,12 @@
 package disk
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strconv"
-	"strings"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
-
-// label and the lack of reserved blocks are what systemd-makefs would choose.
-const label = "state"
-
-// mke2fs is looked up before a disk is changed.
-func mke2fs() (string, error) {
-	path, err := exec.LookPath("mke2fs")
-	if err != nil {
-		return "", fmt.Errorf("mke2fs of e2fsprogs 1.47 or later is needed in this image: %w", err)
-	}
-	return path, nil
-}
-
-// mkfs makes the ext4 file system of a new disk, of size bytes and on zeros.
-func (l layout) mkfs(ctx context.Context, mke2fs, mapping string, size int64) error {
-	out, err := exec.CommandContext(ctx, mke2fs, l.mkfsArguments(mapping, size)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("making the file system: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
-
-// mkfsArguments name all that mke2fs would derive from the size, because that is
-// not the final one.
-func (l layout) mkfsArguments(mapping string, size int64) []string {
-	extended := []string{
-		"nodiscard",
-		"assume_storage_prezeroed=1", // else it zeroes tables and journal again
-		"resize=" + strconv.FormatInt(l.reserve()/blockSize, 10),
-	}
-	return []string{
-		"-q", "-F", "-t", "ext4", "-b", strconv.Itoa(blockSize), "-I", "256", "-i", strconv.Itoa(inodeRatio), "-m", "0", "-L", label,
-		"-J", "size=" + strconv.FormatInt(l.journal()>>20, 10), "-E", strings.Join(extended, ","),
-		mapping, strconv.FormatInt(size/1024, 10) + "k",
-	}
-}
 
 // Fields of ext4's superblock, which begins at byte 1024, little-endian. Source:
 // the kernel's Documentation/filesystems/ext4/super.rst.
@@ -59,10 +16,12 @@ const (
 	ext4LogBlockSize   = 0x18
 	ext4BlocksPerGroup = 0x20
 	ext4Magic          = 0x38
+	ext4State          = 0x3a
 	ext4Incompat       = 0x60
 	ext4BlocksHigh     = 0x150
 
-	ext4Is64Bit = 0x80
+	ext4Is64Bit   = 0x80
+	ext4HasErrors = 2
 )
 
 var errNoFileSystem = errors.New("no ext4 file system")
@@ -71,25 +30,32 @@ var errNoFileSystem = errors.New("no ext4 file system")
 // also while it is mounted: the kernel keeps the superblock in the device's page
 // cache.
 func measure(mapping string) (l layout, fileSystem int64, err error) {
-	f, err := os.Open(mapping)
+	raw, size, err := readExt4(mapping)
 	if err != nil {
-		return layout{}, 0, err
-	}
-	defer f.Close()
-	raw := make([]byte, 1024)
-	if _, err := f.ReadAt(raw, ext4Superblock); err != nil {
-		return layout{}, 0, fmt.Errorf("reading the file system's superblock: %w", explain(err))
-	}
-	if l.size, err = f.Seek(0, io.SeekEnd); err != nil {
 		return layout{}, 0, err
 	}
 	if fileSystem, err = parseExt4Size(raw); err != nil {
 		return layout{}, 0, fmt.Errorf("%s: %w", mapping, err)
 	}
-	if fileSystem > l.size {
-		return layout{}, 0, fmt.Errorf("%s has %d bytes, its file system %d", mapping, l.size, fileSystem)
+	if fileSystem > size {
+		return layout{}, 0, fmt.Errorf("%s has %d bytes, its file system %d", mapping, size, fileSystem)
 	}
-	return l, fileSystem, nil
+	return layout{size}, fileSystem, nil
+}
+
+// readExt4 reads a superblock, and how large its device is.
+func readExt4(mapping string) (raw []byte, size int64, err error) {
+	f, err := os.Open(mapping)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	raw = make([]byte, 1024)
+	if _, err := f.ReadAt(raw, ext4Superblock); err != nil {
+		return nil, 0, fmt.Errorf("reading the file system's superblock: %w", explain(err))
+	}
+	size, err = f.Seek(0, io.SeekEnd)
+	return raw, size, err
 }
 
 func parseExt4Size(raw []byte) (int64, error) {
@@ -108,21 +74,4 @@ func parseExt4Size(raw []byte) (int64, error) {
 		return 0, fmt.Errorf("ext4 of %d blocks, want less than 2^50", uint64(blocks))
 	}
 	return blocks * blockSize, nil
-}
-
-// resizeFS is EXT4_IOC_RESIZE_FS, _IOW('f', 16, __u64).
-const resizeFS = 0x40086610
-
-// resize grows the file system mounted at dir to a size in bytes.
-func resize(dir string, size int64) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	blocks := uint64(size / blockSize)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), resizeFS, uintptr(unsafe.Pointer(&blocks))); errno != 0 {
-		return fmt.Errorf("growing the file system at %s to %d bytes: %w", dir, size, errno)
-	}
-	return nil
 }

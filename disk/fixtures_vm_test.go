@@ -112,7 +112,7 @@ func printHeader(t *testing.T, name, disk string) {
 	var packed bytes.Buffer
 	z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 	require.NoError(t, err)
-	_, err = z.Write(append(bytes.Clone(s.head[:headersSize]), s.head[metadataSize:]...))
+	_, err = z.Write(append(bytes.Clone(s[:headersSize]), s[metadataSize:]...))
 	require.NoError(t, errors.Join(err, z.Close()))
 	printFixture("headers/"+name+".hdr.gz", packed.Bytes())
 }
@@ -120,16 +120,15 @@ func printHeader(t *testing.T, name, disk string) {
 func printSuperblock(t *testing.T, name, disk string) {
 	t.Helper()
 	s := readDisk(t, disk)
-	require.True(t, isZero(s.head[metadataSize+512:]), "more than 512 bytes of superblock")
-	printFixture("superblocks/"+name+".bin", s.head[metadataSize:metadataSize+512])
+	require.True(t, isZero(s[metadataSize+512:]), "more than 512 bytes of superblock")
+	printFixture("superblocks/"+name+".bin", s[metadataSize:metadataSize+512])
 }
 
-func readDisk(t *testing.T, path string) snapshot {
+// readDisk is the start of the disk, up to its superblock.
+func readDisk(t *testing.T, path string) []byte {
 	t.Helper()
 	forget(t, path)
-	s, err := readMetadata(path)
-	require.NoError(t, err)
-	return s
+	return startOn(t, path)
 }
 
 // wipeHead makes a disk blank as far as any tool looks.

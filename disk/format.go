@@ -7,23 +7,12 @@ import (
 	"disk-mapper/internal/keys"
 )
 
-// Extent is how much of a new disk is wiped before it is used.
-type Extent int
-
-const (
-	// FirstRegion takes seconds, whatever the size of the disk. The file system is
-	// as large as that, and Grow does the rest.
-	FirstRegion Extent = iota
-	// Whole takes as long as it takes to write the disk once.
-	Whole
-)
-
 // Format makes a new state disk under key, with an empty file system, and returns
-// it as it was then found. The disk must be Blank or Prepared. Until Format
+// it as it was then found. The disk must be Blank, Prepared or Unrecognised. Until Format
 // returns, the disk is marked as interrupted and a power cut leads to another
 // format. progress is called often while the disk is wiped.
 func (d *Device) Format(ctx context.Context, key keys.DiskKey, extent Extent, progress func(Progress)) (*Device, error) {
-	if d.state != Blank && d.state != Prepared {
+	if d.state != Blank && d.state != Prepared && d.state != Unrecognised {
 		return nil, fmt.Errorf("refusing to format %s: it is %v", d.path, d.state)
 	}
 	if key.Bytes() == nil {
@@ -36,8 +25,11 @@ func (d *Device) Format(ctx context.Context, key keys.DiskKey, extent Extent, pr
 }
 
 func (d *Device) format(ctx context.Context, key keys.DiskKey, extent Extent, progress func(Progress)) error {
-	mke2fs, err := mke2fs()
+	mke2fs, err := findMke2fs()
 	if err != nil {
+		return err
+	}
+	if err := extent.try(ctx, mke2fs, d.size); err != nil {
 		return err
 	}
 	volumeKey := random(volumeKeySize)
@@ -54,11 +46,11 @@ func (d *Device) format(ctx context.Context, key keys.DiskKey, extent Extent, pr
 		return err
 	}
 	err = formatIntegrity(d.path, journalSize(d.size), h.id, volumeKey, func(mapping string) error {
-		l, err := extent.wipe(ctx, mapping, progress)
+		l, size, err := extent.wipe(ctx, mapping, progress)
 		if err != nil {
 			return err
 		}
-		return l.mkfs(ctx, mke2fs, mapping, extent.fileSystem(l))
+		return mke2fs.make(ctx, l, mapping, size)
 	})
 	if err != nil {
 		return err
@@ -69,39 +61,6 @@ func (d *Device) format(ctx context.Context, key keys.DiskKey, extent Extent, pr
 // journalSize is dm-integrity's: as the kernel chooses it, up to a size that costs
 // no time. It is written by the format and read by each unlock.
 func journalSize(disk int64) uint64 { return uint64(min(16<<20, disk/128)) }
-
-func (e Extent) fileSystem(l layout) int64 {
-	if e == Whole {
-		return l.final()
-	}
-	return l.initial()
-}
-
-// spans are what is wiped before there is a file system.
-func (e Extent) spans(l layout) []span {
-	size := e.fileSystem(l)
-	return []span{{0, size}, l.end(size)}
-}
-
-// wipe returns the layout of the device that it has measured.
-func (e Extent) wipe(ctx context.Context, mapping string, progress func(Progress)) (layout, error) {
-	w, err := openWiper(mapping)
-	if err != nil {
-		return layout{}, err
-	}
-	defer w.Close()
-	l, p := layout{w.size}, Progress{}
-	for _, s := range e.spans(l) {
-		p.Total += s.size()
-	}
-	for _, s := range e.spans(l) {
-		err := w.wipe(ctx, s, func(n int64) { p.Done += n; progress(p) })
-		if err != nil {
-			return layout{}, err
-		}
-	}
-	return l, w.device.Sync()
-}
 
 // newHeader is the header of a disk that is formatted, and its keyslot area.
 func newHeader(volumeKey []byte, key keys.DiskKey) (header, []byte, error) {

@@ -45,7 +45,7 @@ func requireAllowed(t *testing.T, d *Device) {
 		require.Regexp(t, allowedTokens, text)
 		offset, passes, memory, rounds := atoi(numbers[1]), atoi(numbers[2]), atoi(numbers[3]), atoi(numbers[5])
 		require.True(t, offset >= 32768 && offset <= 16777216-385024 && offset%4096 == 0, text)
-		require.True(t, passes*memory <= 1<<24 && passes <= 4096 && memory <= 1<<20, text)
+		require.True(t, passes*memory <= 1<<23 && passes <= 4096 && memory <= 1<<20, text)
 		require.True(t, rounds <= 2_000_000, text)
 		require.Equal(t, c.magic+"\x00\x02", string(raw[:8]))
 		require.Regexp(t, allowedUUID, strings.TrimRight(string(raw[atUUID:atUUID+40]), "\x00"))

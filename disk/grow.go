@@ -22,11 +22,23 @@ func Growth(mapping string) (Progress, error) {
 	return Progress{size, l.final()}, nil
 }
 
+// Free is how many bytes can be written to the file system that is mounted at dir,
+// in files of 16 KiB or more.
+func Free(dir string) (int64, error) {
+	r, err := roomOf(dir)
+	return r.free, err
+}
+
+// ErrInterrupted is why Grow ends when its context does, and nothing has failed.
+var ErrInterrupted = errors.New("growing was interrupted")
+
 // Grow wipes a mapped disk behind its file system, which is mounted at dir, and
 // grows the file system step by step, until it fills the disk. The file system's
 // size is the record of what is done: after a power cut Grow goes on from there.
-// It yields to others who use the device, unless the file system is nearly full.
-// When ctx ends, what has been wiped is grown over first.
+// It yields to others who use the device, as far as they leave it time to stay
+// ahead of them. When ctx ends, what has been wiped is grown over first, and the
+// error is ErrInterrupted unless that fails. The end of the disk is wiped first if it
+// cannot be read, also on a disk that is complete.
 //
 // Nobody else may grow the file system meanwhile: what Grow is about to wipe
 // would be in use. It looks at the size before each block.
@@ -39,8 +51,12 @@ func Grow(ctx context.Context, mapping, dir string, progress func(Progress)) err
 
 func grow(ctx context.Context, mapping, dir string, progress func(Progress)) error {
 	l, size, err := measure(mapping)
-	if err != nil || l.complete(size) {
+	if err != nil {
 		return err
+	}
+	endIsThere := readable(mapping, l.end(size))
+	if endIsThere && l.complete(size) {
+		return nil
 	}
 	w, err := openWiper(mapping)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY) {
@@ -50,34 +66,47 @@ func grow(ctx context.Context, mapping, dir string, progress func(Progress)) err
 		return err
 	}
 	defer w.Close()
-	others, err := newForeground(w.device, dir, l.final())
+	others, err := newForeground(w.device, dir)
 	if err != nil {
 		return err
 	}
-	g := grower{wiper: w, layout: l, mapping: mapping, dir: dir, others: others}
-	if _, err := g.wipeBehind(ctx, size, l.end(size)); err != nil { // of a disk that was enlarged
-		return err
+	g := grower{zeroer: w, layout: l, mapping: mapping, others: others, resize: func(size int64) error { return resize(mapping, dir, size) }}
+	if !endIsThere {
+		if _, err := g.wipeBehind(ctx, size, l.end(size)); err != nil {
+			return err
+		}
 	}
-	for !l.complete(size) {
-		progress(Progress{size, l.final()})
+	return g.run(ctx, size, progress)
+}
+
+type grower struct {
+	zeroer
+	layout
+	mapping string
+	others  *foreground
+	resize  func(size int64) error
+}
+
+func (g grower) run(ctx context.Context, size int64, progress func(Progress)) error {
+	for !g.complete(size) {
+		progress(Progress{size, g.final()})
+		var err error
 		if size, err = g.step(ctx, size); err != nil {
 			return err
 		}
 	}
 	progress(Progress{size, size})
-	return nil
-}
-
-type grower struct {
-	*wiper
-	layout
-	mapping, dir string
-	others       *foreground
+	return g.sync()
 }
 
 // step returns the size that the file system then has.
 func (g grower) step(ctx context.Context, size int64) (int64, error) {
-	next := g.next(size)
+	room, err := g.others.room()
+	if err != nil {
+		return size, err
+	}
+	next := g.next(size, room.free)
+	g.others.begin(room.free, next-size)
 	reached, err := g.wipeBehind(ctx, size, span{size, next})
 	if err != nil { // some of the step may be done
 		next = reached / worthGrowing * worthGrowing
@@ -85,13 +114,24 @@ func (g grower) step(ctx context.Context, size int64) (int64, error) {
 	if next <= size {
 		return size, err
 	}
-	if failed := g.device.Sync(); failed != nil {
+	if failed := g.growOver(size, next); failed != nil {
+		if errors.Is(err, ErrInterrupted) { // which does not explain it
+			err = nil
+		}
 		return size, errors.Join(err, failed)
 	}
-	if failed := resize(g.dir, next); failed != nil {
-		return size, errors.Join(err, failed)
+	return next, err
+}
+
+// growOver grows the file system over what is wiped.
+func (g grower) growOver(size, next int64) error {
+	if err := g.sync(); err != nil {
+		return fmt.Errorf("waiting until the wipe is safe: %w", err)
 	}
-	return next, errors.Join(err, g.others.forget())
+	if err := g.resize(next); err != nil {
+		return err
+	}
+	return g.others.grew(size, next)
 }
 
 // stillOf fails unless the file system has this size.
@@ -108,7 +148,7 @@ func (g grower) stillOf(size int64) error {
 func (g grower) wipeBehind(ctx context.Context, fileSystem int64, s span) (int64, error) {
 	for at := s.from; at < s.to; {
 		if ctx.Err() != nil {
-			return at, context.Cause(ctx)
+			return at, fmt.Errorf("%w: %w", ErrInterrupted, context.Cause(ctx))
 		}
 		if err := g.stillOf(fileSystem); err != nil {
 			return fileSystem, err
@@ -119,7 +159,7 @@ func (g grower) wipeBehind(ctx context.Context, fileSystem int64, s span) (int64
 			return at, err
 		}
 		at = stride.to
-		if err := g.others.yield(ctx, stride.size(), time.Since(began)); err != nil {
+		if err := g.others.yield(ctx, stride.size(), time.Since(began), s.to-at); err != nil {
 			return at, err
 		}
 	}

@@ -8,7 +8,9 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
+	"runtime/debug"
 	"strconv"
+	"sync"
 
 	"disk-mapper/internal/keys"
 
@@ -72,8 +74,22 @@ func sealKeyslot(volumeKey []byte, key keys.DiskKey) (keyslot, []byte) {
 	return k, raw
 }
 
+// derivations run one at a time, so that the memory of two is never held at once.
+var derivations sync.Mutex
+
+// deriveAreaKey gives the memory of a costly derivation back to the system before
+// it returns: the collector would leave it until as much again was taken.
+func deriveAreaKey(k kdf, key keys.DiskKey) []byte {
+	derivations.Lock()
+	defer derivations.Unlock()
+	if k.Memory > kdfMemory {
+		defer debug.FreeOSMemory()
+	}
+	return argon2.IDKey(key.Bytes(), k.Salt, k.Time, k.Memory, uint8(k.CPUs), areaKeySize)
+}
+
 func areaCipher(k kdf, key keys.DiskKey) *xts.Cipher {
-	areaKey := argon2.IDKey(key.Bytes(), k.Salt, k.Time, k.Memory, uint8(k.CPUs), areaKeySize)
+	areaKey := deriveAreaKey(k, key)
 	defer clear(areaKey)
 	cipher, err := xts.NewCipher(aes.NewCipher, areaKey)
 	if err != nil {

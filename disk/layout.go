@@ -7,19 +7,25 @@ const (
 	blockSize  = sectorSize
 	blockGroup = 128 << 20 // of ext4, with blocks of 4096 bytes
 
-	// firstRegion is whole block groups, so that the numbers that mke2fs derives from
-	// them are those of a large file system. It has room for the largest journal.
-	firstRegion = 2 * blockGroup
+	// The first region is what the disk takes in a few seconds, between these. It is
+	// whole block groups, so that the numbers that mke2fs derives from them are those
+	// of a large file system. The least has room for the largest journal.
+	leastRegion = 2 * blockGroup
+	mostRegion  = 64 * blockGroup
+
 	// worthGrowing is the least that the file system grows by, and can end with in
 	// its last block group. What is less is left alone.
 	worthGrowing = 16 << 20
-	maxGrowth    = 2 << 30
+	// maxGrowth bounds what a power cut undoes.
+	maxGrowth = 8 << 30
 	// endRegion is wiped with the first region: tools that look for signatures read
 	// up to some MiB before the end of a device, and what the file system leaves
 	// there is wiped without being asked for.
 	endRegion = worthGrowing
 
 	inodeRatio = 16384
+	// tableShare: a block group's table of inodes is this part of it.
+	tableShare = inodeRatio / 256
 	// maxReserve is what the largest table of growing file systems reaches to.
 	maxReserve = 8 << 40
 )
@@ -27,12 +33,16 @@ const (
 // layout is where things lie on a mapped device of a size.
 type layout struct{ size int64 }
 
-// initial is how large the file system of a new disk is.
-func (l layout) initial() int64 {
-	if l.size < firstRegion+4*worthGrowing {
+// least is how large the file system of a new disk is at least.
+func (l layout) least() int64 { return l.region(leastRegion) }
+
+// region is the largest file system of a new disk in so many bytes that are wiped.
+func (l layout) region(wiped int64) int64 {
+	wiped = max(leastRegion, min(mostRegion, wiped/blockGroup*blockGroup))
+	if l.size < wiped+4*worthGrowing {
 		return l.final()
 	}
-	return firstRegion
+	return wiped
 }
 
 // final is how large the file system becomes. A last block group that is little
@@ -47,10 +57,11 @@ func (l layout) final() int64 {
 // complete reports whether a file system of this size has nothing left to grow by.
 func (l layout) complete(fileSystem int64) bool { return l.size-fileSystem < worthGrowing }
 
-// next is how large a file system of this size is to be after one step: a 256th
-// of the disk, so that little is done again after a power cut.
-func (l layout) next(fileSystem int64) int64 {
-	step := max(worthGrowing, min(maxGrowth, l.size/256))
+// next is how large a file system of this size, with so much room in it, is to be
+// after one step. Steps are an eighth of what is there, so that a large disk takes
+// few, and a quarter of the room, so that others do not fill it meanwhile.
+func (l layout) next(fileSystem, room int64) int64 {
+	step := max(worthGrowing, min(maxGrowth, fileSystem/8, room/4))
 	next := (fileSystem + step) / worthGrowing * worthGrowing
 	if l.final()-next < step {
 		return l.final()
@@ -62,7 +73,7 @@ func (l layout) next(fileSystem int64) int64 {
 func (l layout) end(fileSystem int64) span { return span{max(fileSystem, l.size-endRegion), l.size} }
 
 // journal is the size of the file system's journal: for the final size, as
-// mke2fs has it, but no larger than the first region allows.
+// mke2fs has it, but no larger than the least first region allows.
 func (l layout) journal() int64 {
 	switch {
 	case l.size < 128<<20:

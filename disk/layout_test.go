@@ -2,11 +2,8 @@ package disk
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,121 +17,83 @@ const (
 
 func TestLayout(t *testing.T) {
 	for _, tc := range []struct {
-		size, initial, final, journal, reserve, next int64
+		size, least, most, final, journal, reserve, next int64
 	}{
-		{15 * mib, 15 * mib, 15 * mib, 4 * mib, 240 * mib, 15 * mib},
-		{236*mib + 4096, 236*mib + 4096, 236*mib + 4096, 16 * mib, 16 * (236*mib + 4096), 236*mib + 4096},
-		{319 * mib, 319 * mib, 319 * mib, 16 * mib, 16 * 319 * mib, 319 * mib},
-		{320 * mib, 256 * mib, 320 * mib, 16 * mib, 5 * gib, 272 * mib},
-		{320*mib + 512, 256 * mib, 320 * mib, 16 * mib, 16 * (320*mib + 512), 272 * mib},
-		{2*gib - mib, 256 * mib, 2*gib - mib, 32 * mib, 16 * (2*gib - mib), 272 * mib},
-		{30 * gib, 256 * mib, 30 * gib, 64 * mib, 480 * gib, 368 * mib},
-		{30*gib + 15*mib, 256 * mib, 30 * gib, 64 * mib, 16 * (30*gib + 15*mib), 368 * mib}, // the last group would be too small
-		{4 << 40, 256 * mib, 4 << 40, 64 * mib, 8 << 40, 2*gib + 256*mib},
+		{15 * mib, 15 * mib, 15 * mib, 15 * mib, 4 * mib, 240 * mib, 15 * mib},
+		{236*mib + 4096, 236*mib + 4096, 236*mib + 4096, 236*mib + 4096, 16 * mib, 16 * (236*mib + 4096), 236*mib + 4096},
+		{319 * mib, 319 * mib, 319 * mib, 319 * mib, 16 * mib, 16 * 319 * mib, 319 * mib},
+		{320 * mib, 256 * mib, 320 * mib, 320 * mib, 16 * mib, 5 * gib, 288 * mib},
+		{320*mib + 512, 256 * mib, 320 * mib, 320 * mib, 16 * mib, 16 * (320*mib + 512), 288 * mib},
+		{2*gib - mib, 256 * mib, 2*gib - mib, 2*gib - mib, 32 * mib, 16 * (2*gib - mib), 288 * mib},
+		{30 * gib, 256 * mib, 8 * gib, 30 * gib, 64 * mib, 480 * gib, 288 * mib},
+		{30*gib + 15*mib, 256 * mib, 8 * gib, 30 * gib, 64 * mib, 16 * (30*gib + 15*mib), 288 * mib}, // the last group would be too small
+		{4 << 40, 256 * mib, 8 * gib, 4 << 40, 64 * mib, 8 << 40, 288 * mib},
+		{16 << 40, 256 * mib, 8 * gib, 16 << 40, 64 * mib, 8 << 40, 288 * mib},
 	} {
 		l := layout{tc.size}
-		assert.Equal(t, tc.initial, l.initial(), "initial of %d", tc.size)
+		assert.Equal(t, tc.least, l.least(), "least of %d", tc.size)
+		assert.Equal(t, tc.most, l.region(1<<50), "most of %d", tc.size)
 		assert.Equal(t, tc.final, l.final(), "final of %d", tc.size)
 		assert.Equal(t, tc.journal, l.journal(), "journal of %d", tc.size)
 		assert.Equal(t, tc.reserve, l.reserve(), "reserve of %d", tc.size)
-		assert.Equal(t, tc.next, l.next(tc.initial), "next of %d", tc.size)
+		assert.Equal(t, tc.next, l.next(tc.least, gib), "next of %d", tc.size)
 	}
 }
 
-// TestGrowthSteps goes all the way on disks of many sizes: no step is smaller than
-// what is worth growing or much larger than a 256th of the disk, none ends with a
-// last block group that has no room for its tables, and what is left beside the
-// end, wherever a growth counts as complete, lies in the end region.
+// TestRegions: whatever was wiped, the file system is whole block groups within it,
+// or all of the disk.
+func TestRegions(t *testing.T) {
+	for wiped, want := range map[int64]int64{
+		0: 256 * mib, 383 * mib: 256 * mib, 384 * mib: 384 * mib, 5*gib + mib: 5 * gib, 8 * gib: 8 * gib, 9 * gib: 8 * gib,
+	} {
+		assert.Equal(t, want, layout{1 << 40}.region(wiped), "%d MiB", wiped/mib)
+	}
+	assert.Equal(t, 570*mib, layout{570 * mib}.region(512*mib), "so little is not left for later")
+	assert.Equal(t, 384*mib, layout{570 * mib}.region(400*mib))
+}
+
+// TestGrowthSteps goes all the way on disks of many sizes, from first regions of
+// either size, with much and with little room: no step is smaller than what is worth
+// growing, larger than an eighth of what is there or a quarter of the room, none
+// ends with a last block group that has no room for its tables, and what is left
+// beside the end, wherever a growth counts as complete, lies in the end region.
 func TestGrowthSteps(t *testing.T) {
-	for size := int64(16 * mib); size < 5<<40; size += size/7 + 3*mib + 512 {
+	for size := int64(16 * mib); size < 40<<40; size += size/7 + 3*mib + 512 {
 		l := layout{size}
-		fileSystem := l.initial()
-		steps := 0
-		for ; !l.complete(fileSystem); steps++ {
-			next := l.next(fileSystem)
-			most := 2 * max(worthGrowing, size/256)
-			require.True(t, next-fileSystem >= worthGrowing && next-fileSystem <= most, "%d: from %d to %d", size, fileSystem, next)
-			require.True(t, next == size-size%blockSize || next%blockGroup == 0 || next%blockGroup >= worthGrowing, "%d: %d", size, next)
-			fileSystem = next
+		for _, fileSystem := range []int64{l.least(), l.region(1 << 50)} {
+			room, steps := gib<<20, 0
+			if size < 10*gib {
+				room = 100 * mib // all the way
+			}
+			for ; !l.complete(fileSystem); steps++ {
+				next := l.next(fileSystem, room)
+				most := max(worthGrowing, min(fileSystem/8, room/4, maxGrowth))
+				require.True(t, next-fileSystem >= worthGrowing && next-fileSystem <= 2*most, "%d: from %d to %d", size, fileSystem, next)
+				require.True(t, next == size-size%blockSize || next%blockGroup == 0 || next%blockGroup >= worthGrowing, "%d: %d", size, next)
+				fileSystem = next
+			}
+			if room > gib {
+				require.LessOrEqual(t, steps, 64+int(size/maxGrowth), "%d", size)
+			}
+			require.Equal(t, l.final(), fileSystem, "%d", size)
+			require.GreaterOrEqual(t, fileSystem, l.end(0).from, "%d: something before the end region was left out", size)
 		}
-		require.LessOrEqual(t, steps, max(512, int(size/maxGrowth)+2), "%d", size)
-		require.Equal(t, l.final(), fileSystem, "%d", size)
-		require.GreaterOrEqual(t, fileSystem, l.end(0).from, "%d: something before the end region was left out", size)
 	}
 }
 
-func TestExtents(t *testing.T) {
-	l := layout{2 * gib}
-	assert.Equal(t, []span{{0, 256 * mib}, {2*gib - 16*mib, 2 * gib}}, FirstRegion.spans(l))
-	assert.Equal(t, []span{{0, 2 * gib}, {2 * gib, 2 * gib}}, Whole.spans(l))
-	rest := layout{2*gib + 5*mib}
-	assert.Equal(t, []span{{0, 2 * gib}, {2 * gib, 2*gib + 5*mib}}, Whole.spans(rest), "what the file system leaves is wiped as well")
-	small := layout{40 * mib}
-	assert.Equal(t, []span{{0, 40 * mib}, {40 * mib, 40 * mib}}, FirstRegion.spans(small))
+// TestStepsLeaveRoom: somebody who writes half as fast as the wipe goes has half of
+// the room left when a step is done, whatever is free.
+func TestStepsLeaveRoom(t *testing.T) {
+	for _, free := range []int64{0, 16 * mib, 100 * mib, 180 * mib, 3 * gib, 1 << 40} {
+		l := layout{1 << 40}
+		step := l.next(300*gib, free) - 300*gib
+		assert.LessOrEqual(t, step, max(worthGrowing, free/4))
+	}
 }
 
 func TestJournalSize(t *testing.T) {
 	assert.EqualValues(t, 2*mib, journalSize(256*mib))
 	assert.EqualValues(t, 16*mib, journalSize(4<<40))
-}
-
-// TestMkfs has mke2fs make file systems as new disks get them, in files: with the
-// numbers of a large file system, whatever the first region.
-func TestMkfs(t *testing.T) {
-	program, err := mke2fs()
-	require.NoError(t, err)
-	for _, tc := range []struct {
-		size   int64
-		inodes string
-	}{{15 * mib, "960"}, {236 * mib, "7552"}, {2 * gib, "8192"}, {64 * gib, "8192"}, {4 << 40, "8192"}} {
-		t.Run(fmt.Sprint(tc.size/mib, " MiB"), func(t *testing.T) {
-			path, l := filepath.Join(t.TempDir(), "disk"), layout{tc.size}
-			require.NoError(t, os.WriteFile(path, nil, 0o600))
-			require.NoError(t, os.Truncate(path, tc.size))
-			require.NoError(t, l.mkfs(t.Context(), program, path, l.initial()))
-			found, fileSystem, err := measure(path)
-			require.NoError(t, err)
-			assert.Equal(t, l, found)
-			assert.Equal(t, l.initial(), fileSystem)
-			values := dumpe2fs(t, path)
-			assert.Equal(t, "state", values["Filesystem volume name"])
-			assert.Equal(t, "4096", values["Block size"])
-			assert.Equal(t, tc.inodes, values["Inodes per group"])
-			assert.Equal(t, "256", values["Inode size"])
-			assert.Equal(t, "0", values["Reserved block count"])
-			assert.Contains(t, values["Filesystem features"], "64bit")
-			assert.Contains(t, values["Filesystem features"], "metadata_csum")
-			assert.Equal(t, fmt.Sprint(l.journal()/blockSize), values["Total journal blocks"])
-		})
-	}
-}
-
-// dumpe2fs is what it prints about the superblock.
-func dumpe2fs(t *testing.T, path string) map[string]string {
-	t.Helper()
-	program, err := exec.LookPath("dumpe2fs")
-	if err != nil {
-		program = "/sbin/dumpe2fs"
-	}
-	out, err := exec.CommandContext(t.Context(), program, "-h", path).Output()
-	require.NoError(t, err)
-	values := map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		if name, value, ok := strings.Cut(line, ":"); ok {
-			values[name] = strings.TrimSpace(value)
-		}
-	}
-	return values
-}
-
-func TestMkfsFails(t *testing.T) {
-	program, err := mke2fs()
-	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "nothing", "there")
-	assert.ErrorContains(t, layout{gib}.mkfs(t.Context(), program, path, 256*mib), "making the file system: exit status 1: ")
-	t.Setenv("PATH", t.TempDir())
-	_, err = mke2fs()
-	assert.ErrorContains(t, err, "mke2fs of e2fsprogs 1.47 or later is needed in this image")
 }
 
 // ext4 is a superblock of 2^17 blocks.

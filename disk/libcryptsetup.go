@@ -81,20 +81,30 @@ func memoryFile(image []byte) (*os.File, error) {
 // Unlock maps the disk as /dev/mapper/name under key. It fails with
 // keys.ErrWrongKey, before anything is mapped, if the key does not open the disk.
 func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) error {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if d.area == nil {
-		return fmt.Errorf("unlocking %s: it is %v: it has no keyslot", d.path, d.state)
-	}
-	volumeKey, ok := d.proven.take(key)
-	if !ok {
-		var err error
-		if volumeKey, err = d.volumeKey(key); err != nil {
-			return fmt.Errorf("unlocking %s: %w", d.path, err)
-		}
+	volumeKey, err := d.takeVolumeKey(key)
+	if err != nil {
+		return fmt.Errorf("unlocking %s: %w", d.path, err)
 	}
 	defer volumeKey.Wipe()
+	return d.activate(name, volumeKey, mapFlags)
+}
+
+// takeVolumeKey derives the key only if it was not proven last.
+func (d *Device) takeVolumeKey(key keys.DiskKey) (keys.VolumeKey, error) {
+	if d.area == nil {
+		return keys.VolumeKey{}, fmt.Errorf("it is %v: it has no keyslot", d.state)
+	}
+	if volumeKey, ok := d.proven.take(key); ok {
+		return volumeKey, nil
+	}
+	return d.volumeKey(key)
+}
+
+// activate maps the disk from the header that was checked.
+func (d *Device) activate(name string, volumeKey keys.VolumeKey, flags int) error {
 	image, err := d.header.image(d.area)
 	if err != nil {
 		return fmt.Errorf("unlocking %s: %w", d.path, err)
@@ -108,17 +118,37 @@ func (d *Device) Unlock(ctx context.Context, name string, key keys.DiskKey) erro
 		if err := c.Load(cryptsetup.LUKS2{}); err != nil {
 			return err
 		}
-		if d.spare >= worthGrowing {
-			if err := takeNewSize(c, volumeKey.Bytes()); err != nil {
-				return err
-			}
+		if err := d.takeNewSize(c, volumeKey.Bytes()); err != nil {
+			return err
 		}
-		return c.ActivateByVolumeKey(name, uncopied(volumeKey.Bytes()), volumeKeySize, mapFlags)
+		return c.ActivateByVolumeKey(name, uncopied(volumeKey.Bytes()), volumeKeySize, flags)
 	})
 	if err != nil {
 		return fmt.Errorf("unlocking %s as %s: %w", d.path, name, err)
 	}
 	return nil
+}
+
+// ReadSalt is the function ReadSalt for a disk that is not mapped: it maps it where
+// no tool looks at it, and removes that again. Unlock with the same key does not
+// derive it once more.
+func (d *Device) ReadSalt(ctx context.Context, key keys.DiskKey, dir string) (keys.MeasurementSalt, error) {
+	if ctx.Err() != nil {
+		return keys.MeasurementSalt{}, context.Cause(ctx)
+	}
+	volumeKey, err := d.takeVolumeKey(key)
+	if err != nil {
+		return keys.MeasurementSalt{}, fmt.Errorf("reading node state of %s: %w", d.path, err)
+	}
+	defer d.proven.keep(key, volumeKey)
+	if err := d.activate(privateMapping, volumeKey, mapFlags|cryptsetup.CRYPT_ACTIVATE_PRIVATE); err != nil {
+		return keys.MeasurementSalt{}, err
+	}
+	salt, err := ReadSalt("/dev/mapper/"+privateMapping, dir)
+	if err := errors.Join(err, Close(privateMapping)); err != nil {
+		return keys.MeasurementSalt{}, err
+	}
+	return salt, nil
 }
 
 // Close removes the mapping /dev/mapper/name, which Unlock made. The library gets
@@ -138,18 +168,22 @@ func Close(name string) error {
 }
 
 // privateMapping is the name of a mapping that no tool looks at: what was not
-// written before has no tag and cannot be read.
+// written before has no tag and cannot be read, and what was written may not be
+// parsed before it is measured.
 const privateMapping = "disk-mapper-private"
 
 // formatIntegrity writes the dm-integrity superblock and has fill write to the
 // mapped device. The LUKS2 header that libcryptsetup makes for this stays in
 // memory and is thrown away. It clears volumeKey.
 func formatIntegrity(path string, journal uint64, id keys.DiskID, volumeKey []byte, fill func(mapping string) error) error {
-	f, err := memoryFile(make([]byte, metadataSize))
+	f, err := memoryFile(nil)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if err := f.Truncate(metadataSize); err != nil {
+		return err
+	}
 	return onDisk(f.Name(), path, func(c *cryptsetup.Device) error {
 		err := c.Format(cryptsetup.LUKS2{
 			SectorSize: sectorSize, Integrity: "hmac(sha256)", DataAlignment: metadataSize / 512, DataDevice: path,

@@ -181,14 +181,22 @@ func TestGuestLyingDisk(t *testing.T) {
 	})
 	for name, at := range map[string]int64{
 		"first sector": 0, "first JSON": binarySize, "second header": headerSize, "keyslot area": headersSize + 8192,
-		"nowhere special": 5 << 20, "superblock": metadataSize, "end": minSize - 4096,
+		"superblock": metadataSize,
 	} {
 		t.Run("read error, "+name, func(t *testing.T) {
 			tell(t, failing, at)
 			d, err := Open(t.Context(), lyingPath)
 			require.ErrorIs(t, err, unix.EIO)
-			assert.ErrorContains(t, err, "reading the metadata of "+lyingPath)
+			assert.ErrorContains(t, err, "reading "+lyingPath)
 			assert.Nil(t, d)
+		})
+	}
+	for name, at := range map[string]int64{"unused keyslots": 5 << 20, "end": minSize - 4096} {
+		t.Run("read error where nothing is read, "+name, func(t *testing.T) {
+			tell(t, failing, at)
+			d, err := Open(t.Context(), lyingPath)
+			require.NoError(t, err)
+			assert.Equal(t, Joined, d.State())
 		})
 	}
 	t.Run("no answer", noAnswer)

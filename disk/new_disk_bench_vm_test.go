@@ -3,14 +3,16 @@
 package disk
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"disk-mapper/internal/keys"
 
@@ -24,12 +26,12 @@ import (
 const inBenchGuest = "DISK_TEST_IN_BENCH_GUEST"
 
 // TestBenchNewDisks runs this test binary in a VM and prints tables; make bench
-// asks for it.
+// asks for it. MEASURE chooses of the tests there.
 func TestBenchNewDisks(t *testing.T) {
 	if os.Getenv("BENCH") == "" {
 		t.Skip("measures nothing that could fail: make bench runs it")
 	}
-	result := onNewDisks(t, nil, 40*time.Minute, inBenchGuest+"=1 ./disk.test -test.v -test.timeout 40m -test.run '^TestMeasure'")
+	result := onNewDisks(t, nil, 40*time.Minute, inBenchGuest+"=1 ./disk.test -test.v -test.timeout 40m -test.run '"+cmp.Or(os.Getenv("MEASURE"), "^TestMeasure")+"'")
 	require.Zero(t, result.ExitCode, result.Output)
 	for line := range strings.Lines(result.Output) {
 		if strings.HasPrefix(line, "| ") {
@@ -79,8 +81,107 @@ func TestMeasureNewDisks(t *testing.T) {
 		m.format.Seconds(), cryptsetup.Seconds(), cryptsetup.Seconds()/m.format.Seconds())
 }
 
-// blockZeroOut is BLKZEROOUT, _IO(0x12, 127).
-const blockZeroOut = 0x127f
+// TestMeasureFirst prints how long new disks take until they can be used.
+func TestMeasureFirst(t *testing.T) {
+	benchGuestOnly(t)
+	fmt.Println("| new disk | usable after | file system | free | written |")
+	for _, d := range []struct {
+		name, path string
+	}{{"256 MiB", newDisks[0].path}, {"2 GiB", newDisks[1].path}, {"64 GiB", newDisks[2].path}, {"1 TiB", newDisks[6].path}, {"16 TiB", newDisks[12].path}} {
+		before := writtenTo(t, deviceOf(t, d.path))
+		m := makeDisk(t, d.path, "first", FirstRegion)
+		bytes := writtenTo(t, deviceOf(t, d.path)) - before
+		p, err := Growth(m.mapping)
+		require.NoError(t, err)
+		free, err := Free(m.dir)
+		require.NoError(t, err)
+		fmt.Printf("| %s | %.1f s | %d MiB | %d MiB | %d MiB |\n", d.name, m.took.Seconds(), p.Done/mib, free/mib, bytes/mib)
+		m.unmount(t)
+		require.NoError(t, onStorage(d.path, markInterrupted)) // for the next
+	}
+}
+
+// TestMeasureEarlyWriters prints what becomes of whoever writes from the first moment
+// on, and of one who waits for room first.
+func TestMeasureEarlyWriters(t *testing.T) {
+	benchGuestOnly(t)
+	rate := wipeRate(t, newDisks[9].path)
+	fmt.Printf("| early writers, with a wipe of %.1f MiB/s | written | grown |\n", rate/float64(mib))
+	for _, d := range []struct{ name, path string }{{"30 GiB", newDisks[9].path}, {"1 TiB", newDisks[6].path}} {
+		for _, share := range []float64{0.1, 0.25, 0.5, 0} {
+			require.NoError(t, onStorage(d.path, markInterrupted))
+			done, grown := earlyWriter{perSecond: rate * share, most: tib, lasts: 40 * time.Second}.during(t, d.path)
+			how := fmt.Sprintf("%.0f %% of the wipe", share*100)
+			if share == 0 {
+				how = "as fast as it goes, 4 MiB at a time"
+			}
+			fmt.Printf("| %s, %s | %v | %d MiB |\n", d.name, how, done, grown/mib)
+		}
+	}
+	require.NoError(t, onStorage(newDisks[6].path, markInterrupted))
+	m := makeDisk(t, newDisks[6].path, "pull", FirstRegion)
+	defer m.unmount(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Grow(ctx, m.mapping, m.dir, func(Progress) {}) }()
+	began := time.Now()
+	for free := int64(0); free < 4*gib; time.Sleep(200 * time.Millisecond) { // as grow -until does
+		var err error
+		free, err = Free(m.dir)
+		require.NoError(t, err)
+	}
+	waited := time.Since(began)
+	done := earlyWriter{most: 4*gib - 64*mib, lasts: time.Hour}.write(m.dir)
+	cancel()
+	require.ErrorIs(t, <-ended, ErrInterrupted)
+	fmt.Printf("| 1 TiB, waits for 4 GiB: %.0f s, and pulls them | %v | |\n", waited.Seconds(), done)
+}
+
+// TestMeasureOthers prints what others wait for in the first minute of a growth.
+func TestMeasureOthers(t *testing.T) {
+	benchGuestOnly(t)
+	fmt.Println("| write and fsync of 4 KiB | median | 99 of 100 | longest | growth |")
+	print := func(name string, all []time.Duration, grown int64) {
+		sorted := slices.Sorted(slices.Values(all))
+		fmt.Printf("| %s | %v | %v | %v | %d MiB |\n", name, sorted[len(sorted)/2].Round(100*time.Microsecond),
+			sorted[len(sorted)*99/100].Round(100*time.Microsecond), sorted[len(sorted)-1].Round(100*time.Microsecond), grown/mib)
+	}
+	require.NoError(t, onStorage(newDisks[6].path, markInterrupted))
+	m := makeDisk(t, newDisks[6].path, "others", FirstRegion)
+	defer m.unmount(t)
+	print("alone", fsyncs(t, m.dir, make(chan struct{}), 500), 0)
+	for _, busy := range []bool{false, true} {
+		before, err := Growth(m.mapping)
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- Grow(ctx, m.mapping, m.dir, func(Progress) {}) }()
+		stop, name := make(chan struct{}), "in the first minute of a growth"
+		time.AfterFunc(time.Minute, func() { close(stop) })
+		if busy {
+			name = "while somebody else writes 20 MiB/s, too"
+			go earlyWriter{perSecond: float64(20 * mib), most: tib, lasts: 55 * time.Second}.write(m.dir)
+		}
+		all := fsyncs(t, m.dir, stop, 1<<20)
+		cancel()
+		require.ErrorIs(t, <-ended, ErrInterrupted)
+		after, err := Growth(m.mapping)
+		require.NoError(t, err)
+		print(name, all, after.Done-before.Done)
+	}
+}
+
+// TestMeasureHuge prints how the kernel grows file systems to their largest, on disks
+// that are zeros already, and fails unless e2fsck finds them clean.
+func TestMeasureHuge(t *testing.T) {
+	benchGuestOnly(t)
+	fmt.Println("| growth from 256 MiB to | steps | took | e2fsck |")
+	for _, size := range []int64{tib, 9 * tib, 16*tib + 512*mib} {
+		began := time.Now()
+		steps := growHuge(t, size, layout{size}.least())
+		fmt.Printf("| %.4g TiB | %d | %.0f s with e2fsck | clean |\n", float64(size)/float64(tib), steps, time.Since(began).Seconds())
+	}
+}
 
 // TestMeasureWipe prints what the constants in wipe.go were chosen by.
 func TestMeasureWipe(t *testing.T) {
@@ -119,12 +220,7 @@ func rate(t *testing.T, mapping string, s span, block int64, writers int, zeroOu
 	write := func(at int64) error { _, err := f.WriteAt(zeros, at); return err }
 	if zeroOut {
 		write = func(at int64) error {
-			part := [2]uint64{uint64(at), uint64(block)}
-			_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), blockZeroOut, uintptr(unsafe.Pointer(&part)))
-			if errno != 0 {
-				return errno
-			}
-			return nil
+			return blockZeroOut(f, span{at, at + block})
 		}
 	}
 	var next atomic.Int64

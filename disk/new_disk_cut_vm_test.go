@@ -48,9 +48,15 @@ func (m mains) swap(t *testing.T, table string) {
 // written is how many bytes the disk was ever given.
 func (m mains) written(t *testing.T) int64 {
 	t.Helper()
-	device, err := filepath.EvalSymlinks(m.path)
+	return writtenTo(t, deviceOf(t, m.path))
+}
+
+// deviceOf is the name in sysfs of a mapping, too.
+func deviceOf(t *testing.T, path string) string {
+	t.Helper()
+	device, err := filepath.EvalSymlinks(path)
 	require.NoError(t, err)
-	return writtenTo(t, device)
+	return device
 }
 
 // during cuts the power when so many bytes have been written since its begin, in
@@ -220,6 +226,9 @@ func cuts(phases map[string]int64) (all []int64) {
 // end of its growth.
 func TestFreshCuts(t *testing.T) {
 	newDiskGuestOnly(t)
+	region := firstRegionTime
+	firstRegionTime = 0 // as large in each boot
+	t.Cleanup(func() { firstRegionTime = region })
 	f := &fragile{
 		mains: newMains(t, newDisks[4].path), first: keys.RandomDiskKey(), final: keys.RandomDiskKey(),
 		salt: salt(t), dir: t.TempDir(), phases: map[string]int64{},
@@ -229,8 +238,10 @@ func TestFreshCuts(t *testing.T) {
 	require.Len(t, points, 25)
 	t.Logf("bytes until the end of each phase: %v", f.phases)
 	f.phases = nil
-	require.NoError(t, onStorage(f.path, func(s storage) error { return writeSynced(s, make([]byte, metadataSize), 0) }))
-	require.NoError(t, onStorage(f.path, markInterrupted))
+	zeroOut(t, f.path, f.size)
+	blank, err := Open(t.Context(), f.path)
+	require.NoError(t, err)
+	require.Equal(t, Blank, blank.State())
 	seen := map[State]int{}
 	for i, bytes := range points {
 		before := f.written(t)
@@ -239,6 +250,7 @@ func TestFreshCuts(t *testing.T) {
 		d, openErr := Open(t.Context(), f.path)
 		require.NoError(t, openErr, "cut %d", i)
 		seen[d.State()]++
+		require.NotEqual(t, Blank, d.State(), "cut %d: something was written, and no mark before it", i)
 		t.Logf("cut %d after %d MiB: %v, file system of %d MiB, %d files: %v", i, (f.written(t)-before)/mib, d.State(), f.grown/mib, len(f.files), err)
 		if len(f.files) > 0 {
 			require.Equal(t, Joined, d.State(), "cut %d", i)

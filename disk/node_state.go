@@ -1,10 +1,12 @@
 package disk
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,27 +38,56 @@ const (
 
 // ReadSalt reads the cluster's salt from node_state.json on the mapped disk,
 // through a private read-only mount at dir. Mount and dir are gone when it
-// returns.
+// returns. What is not there may be in the journal of a file system that lost its
+// power: only then is the journal replayed, as the booted system would do next.
 func ReadSalt(mapping, dir string) (keys.MeasurementSalt, error) {
-	var salt keys.MeasurementSalt
-	err := mounted(mapping, dir, func() (err error) {
-		salt, err = readNodeState(dir)
-		return err
-	})
+	salt, err := readMounted(mapping, dir, withoutJournal)
+	if err != nil && needsRecovery(mapping) {
+		salt, err = readMounted(mapping, dir, withJournal)
+	}
 	if err != nil {
 		return keys.MeasurementSalt{}, fmt.Errorf("reading node state: %w", explain(err))
 	}
 	return salt, nil
 }
 
+// Options of a mount of ext4.
+const (
+	withJournal    = ""
+	withoutJournal = "noload"
+)
+
+// needsRecovery reports whether ext4's superblock says that the file system was
+// not unmounted. What is no ext4 needs none.
+func needsRecovery(mapping string) bool {
+	const start, magicAt, incompatAt, recover = 1024, 0x38, 0x60, 4
+	f, err := os.Open(mapping)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	super := make([]byte, incompatAt+4)
+	if _, err := f.ReadAt(super, start); err != nil {
+		return false
+	}
+	return binary.LittleEndian.Uint16(super[magicAt:]) == 0xef53 && binary.LittleEndian.Uint32(super[incompatAt:])&recover != 0
+}
+
+func readMounted(mapping, dir, options string) (salt keys.MeasurementSalt, err error) {
+	err = mounted(mapping, dir, options, func() (err error) {
+		salt, err = readNodeState(dir)
+		return err
+	})
+	return salt, err
+}
+
 // mounted calls read while the file system of mapping can be seen at dir.
-func mounted(mapping, dir string, read func() error) error {
+func mounted(mapping, dir, options string, read func() error) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	// noload: the journal is not replayed, because whoever wrote it may be hostile.
-	if err := unix.Mount(mapping, dir, "ext4", flags, "noload"); err != nil {
+	if err := unix.Mount(mapping, dir, "ext4", flags, options); err != nil {
 		return errors.Join(fmt.Errorf("mounting %s as ext4: %w", mapping, err), os.Remove(dir))
 	}
 	return errors.Join(read(), unmount(dir), os.Remove(dir))
@@ -77,8 +108,15 @@ func explain(err error) error {
 	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EILSEQ) {
 		return fmt.Errorf("the disk is damaged or was tampered with: %w", err)
 	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmpty) {
+		return fmt.Errorf("the disk has a key of a cluster and not the cluster's salt, which nobody can bring; "+
+			"the power was lost before a bootstrapper's file reached the disk, or somebody removed it: remove the node from its cluster, wipe the disk and join anew: %w", err)
+	}
 	return err
 }
+
+// errEmpty is for a file whose name reached the disk, and whose content did not.
+var errEmpty = errors.New(nodeStatePath + " is empty")
 
 // readNodeState follows no symbolic link and opens nothing but a regular file,
 // because whoever wrote the disk chose what lies there.
@@ -121,6 +159,9 @@ func openWithin(root, path string) (*os.File, error) {
 }
 
 func parseNodeState(raw []byte) (keys.MeasurementSalt, error) {
+	if isZero(raw) {
+		return keys.MeasurementSalt{}, errEmpty
+	}
 	var s nodeState
 	if err := exactjson.Unmarshal(raw, &s); err != nil {
 		return keys.MeasurementSalt{}, fmt.Errorf("%s: %w", nodeStatePath, err)

@@ -2,7 +2,11 @@ package disk
 
 import (
 	"bytes"
+	"context"
+	"math/bits"
 	"testing"
+
+	"disk-mapper/internal/keys"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -54,6 +58,7 @@ func TestCutDuringWrite(t *testing.T) {
 		}
 	}
 	flushed := bytes.Clone(before)
+	content := bytes.Clone(before)
 	var pending []write
 	for i, w := range r.writes {
 		if w.bytes == nil {
@@ -64,7 +69,7 @@ func TestCutDuringWrite(t *testing.T) {
 		}
 		pending = append(pending, w)
 		for _, kept := range keptSectors(pending) {
-			content := bytes.Clone(flushed)
+			copy(content, flushed)
 			apply(content, kept)
 			check(content, "in the middle", i)
 		}
@@ -91,20 +96,20 @@ func TestTornFirstSectors(t *testing.T) {
 		want          []State
 	}{
 		"format begins, zeros":   {make([]byte, metadataSize), mark, nil, []State{Blank, Prepared}},
-		"format begins, noise":   {bytes.Repeat([]byte("noise "), metadataSize)[:metadataSize], mark, nil, []State{Blank, Prepared}},
 		"format begins again":    {prepared, mark, superblockOf(minSize), []State{Prepared}},
 		"format ends":            {marked(prepared), prepared[:binarySize], superblockOf(minSize), []State{Prepared}},
 		"enrolment ends, joined": {marked(joined), joined[:binarySize], superblockOf(minSize), []State{Prepared, Joined}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := snapshot{size: minSize, head: make([]byte, metadataSize+superblockSize), tail: make([]byte, tailSize)}
-			copy(s.head, tc.before)
-			copy(s.head[metadataSize:], tc.superblock)
+			head := make(startOf, headSize)
+			copy(head, tc.before)
+			copy(head[metadataSize:], tc.superblock)
+			s := snapshot{head, minSize}
 			for kept := range 1 << (binarySize / 512) {
-				copy(s.head, tc.before[:binarySize])
+				copy(head, tc.before[:binarySize])
 				for i := 0; i < binarySize; i += 512 {
 					if kept>>(i/512)&1 == 1 {
-						copy(s.head[i:], tc.write[i:i+512])
+						copy(head[i:], tc.write[i:i+512])
 					}
 				}
 				d, err := s.verdict(&ledger{})
@@ -133,5 +138,55 @@ func keptSectors(pending []write) [][]write {
 func apply(disk []byte, writes []write) {
 	for _, w := range writes {
 		copy(disk[w.offset:], w.bytes)
+	}
+}
+
+// TestFormatBeginsWithTheMark: a format that ends early, here because there is no
+// device-mapper, leaves a disk that is formatted again, and not one that is
+// neither new nor marked. The mark is the first thing that is written.
+func TestFormatBeginsWithTheMark(t *testing.T) {
+	noise := bytes.Repeat([]byte("noise, "), minSize/7+1)[:minSize]
+	for name, tc := range map[string]struct {
+		content []byte
+		open    func(context.Context, string) (*Device, error)
+	}{"zeros": {nil, Open}, "noise": {noise, OpenNonzero}} {
+		t.Run(name, func(t *testing.T) {
+			path := diskFile(t, tc.content)
+			d, err := tc.open(t.Context(), path)
+			require.NoError(t, err)
+			_, err = d.Format(t.Context(), keys.RandomDiskKey(), FirstRegion, func(Progress) {})
+			require.Error(t, err)
+			d, err = Open(t.Context(), path)
+			require.NoError(t, err, "marked, whatever else is there")
+			assert.Equal(t, Prepared, d.State())
+		})
+	}
+}
+
+// TestTornMarkOnNoise: on a dirty disk, the mark may be torn between sectors; what
+// is there then is the mark, or noise as before, to be formatted as before.
+func TestTornMarkOnNoise(t *testing.T) {
+	var r recorder
+	require.NoError(t, markInterrupted(&r))
+	noise := bytes.Repeat([]byte("noise, "), minSize/7+1)[:minSize]
+	content := bytes.Clone(noise[:headSize])
+	for kept := range 1 << (binarySize / 512) {
+		if n := bits.OnesCount(uint(kept)); n > 1 && n < binarySize/512-1 {
+			continue // one sector, or all but one, stand for these: each verdict reads all of the noise
+		}
+		copy(content, noise[:binarySize])
+		for i := 0; i < binarySize; i += 512 {
+			if kept>>(i/512)&1 == 1 {
+				copy(content[i:], r.writes[0].bytes[i:i+512])
+			}
+		}
+		d, err := snapshot{startOf(content), minSize}.verdict(&ledger{})
+		if err == nil {
+			require.Equal(t, Prepared, d.State())
+			continue
+		}
+		var refusal *Refusal
+		require.ErrorAs(t, err, &refusal)
+		require.True(t, refusal.Unrecognised(), "kept %08b: %v", kept, err)
 	}
 }

@@ -45,11 +45,11 @@ func (m Meaning) MarshalText() ([]byte, error) { return []byte(m.String()), nil 
 func (m Meaning) Advice() string {
 	switch m {
 	case Foreign:
-		return "this is not the state disk of a node: attach the right disk, or wipe all of this one if nobody needs what is on it"
+		return "this is not the state disk of a node: attach the right disk, or make this one new with disk-mapper wipe if nobody needs what is on it"
 	case Unsupported:
 		return "this release does not know the format: use the release that made the disk"
 	case Damaged:
-		return "a part of the metadata is lost: keep the disk, and restore its first 16 MiB from a copy or the node from another one"
+		return "a part of the metadata is lost: keep the disk, and put the header back from a backup (disk-mapper header restore), or restore the node from another one"
 	case Tampered:
 		return "no release of a cluster writes this: keep the disk for examination, and restore the node from another one"
 	}

@@ -84,9 +84,7 @@ func tornWays(w write) (ways [][]write) {
 // stateOf is the verdict on a disk with this content.
 func stateOf(t *testing.T, content []byte) State {
 	t.Helper()
-	d, err := snapshot{
-		head: content[:metadataSize+superblockSize], tail: content[len(content)-tailSize:], size: int64(len(content)),
-	}.verdict(&ledger{})
+	d, err := snapshot{bytes.NewReader(content), int64(len(content))}.verdict(&ledger{})
 	require.NoError(t, err)
 	return d.State()
 }

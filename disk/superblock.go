@@ -46,14 +46,13 @@ const fixedPadding = 1 << 3
 // writes on a disk of this size. The superblock lies on the disk, where the
 // kernel reads it again: this keeps mistakes and clumsy hosts out, not a host
 // that changes it in between.
-func (l *ledger) checkSuperblock(s snapshot) (superblock, error) {
-	raw := s.head[metadataSize:]
+func (l *ledger) checkSuperblock(raw []byte, size int64) (superblock, error) {
 	var b superblock
 	n, err := binary.Decode(raw, binary.LittleEndian, &b)
 	if err != nil {
 		return superblock{}, fmt.Errorf("decoding the integrity superblock: %w", err) // cannot happen: the size is constant
 	}
-	return b, l.require("integrity superblock", append(b.rules(uint64(s.size)/512),
+	return b, l.require("integrity superblock", append(b.rules(uint64(size)/512),
 		holds("rest", isZero(raw[n:]), "data", "zeros", Tampered))...)
 }
 
@@ -69,6 +68,10 @@ func (b superblock) rules(diskSectors uint64) []rule {
 		equals("log2_interleave_sectors", b.Log2Interleave, uint8(log2Interleave), Tampered),
 		equals("integrity_tag_size", b.TagSize, uint16(tagSize), Tampered),
 		equals("log2_sectors_per_block", b.Log2BlockSectors, uint8(3), Tampered),
+		{
+			"disk size", !b.shrunk(diskSectors), words(fmt.Sprintf("%d sectors, and data up to sector %d", diskSectors, b.end())),
+			"as large as the disk was, or larger", Damaged,
+		},
 		between("journal_sections", b.JournalSections, 1, mostJournalSections(diskSectors)),
 		{
 			"provided_data_sectors", b.ProvidedSectors > 0 && b.ProvidedSectors%blockSectors == 0 && b.end() <= diskSectors,
@@ -80,9 +83,36 @@ func (b superblock) rules(diskSectors uint64) []rule {
 	}
 }
 
+// shrunk is for a superblock that is as a formatter writes it on a larger disk: a
+// copy that was put on a disk that is too small.
+func (b superblock) shrunk(diskSectors uint64) bool {
+	end := b.end()
+	return end > diskSectors && b.ProvidedSectors > 0 && b.ProvidedSectors <= 1<<55 && b.ProvidedSectors%blockSectors == 0 &&
+		b.JournalSections > 0 && b.JournalSections <= mostJournalSections(end)
+}
+
 // mostJournalSections bounds the memory that the kernel takes for the journal.
 func mostJournalSections(diskSectors uint64) uint32 {
 	return uint32(max(1, min(maxJournalSectors, diskSectors>>7)/journalSectionSectors))
+}
+
+// enlarged reports whether dm-integrity, when it maps a disk of this size, enters a
+// larger size into its superblock: that it does if one more block fits.
+func (b superblock) enlarged(diskSectors uint64) bool {
+	b.ProvidedSectors += blockSectors
+	return b.end() <= diskSectors
+}
+
+// lastTag is the byte of the disk at which the tag of its last block of data is.
+func (b superblock) lastTag() int64 {
+	last := b.ProvidedSectors - blockSectors
+	area := b.start() + (last>>log2Interleave)*(tagAreaSectors+1<<log2Interleave)
+	return int64(area*512 + last%(1<<log2Interleave)/blockSectors*tagSize)
+}
+
+// start is the sector of the disk with the first area of tags.
+func (b superblock) start() uint64 {
+	return uint64(metadataSize/512) + superblockSectors + uint64(b.JournalSections)*journalSectionSectors
 }
 
 // end is the sector of the disk after the last one that holds data.
@@ -92,6 +122,5 @@ func (b superblock) end() uint64 {
 	}
 	last := b.ProvidedSectors - 1
 	areas := last>>log2Interleave + 1
-	start := uint64(metadataSize/512) + superblockSectors + uint64(b.JournalSections)*journalSectionSectors
-	return start + areas*tagAreaSectors + last + 1
+	return b.start() + areas*tagAreaSectors + last + 1
 }

@@ -42,3 +42,32 @@ func TestRealSuperblocks(t *testing.T) {
 		})
 	}
 }
+
+// TestEnlarged: no disk as a kernel has left it, and each that has one block more,
+// unless that is to hold tags.
+func TestEnlarged(t *testing.T) {
+	paths, err := filepath.Glob("testdata/superblocks/*.bin")
+	require.NoError(t, err)
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), ".bin")
+		size := sizes[name[strings.LastIndexByte(name, '-')+1:]]
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		var b superblock
+		_, err = binary.Decode(raw, binary.LittleEndian, &b)
+		require.NoError(t, err)
+		assert.False(t, b.enlarged(size/512), "%s, as it is", name)
+		assert.True(t, b.enlarged(size/512+tagAreaSectors+blockSectors), "%s, with another area", name)
+		assert.Less(t, b.lastTag(), int64(size), name)
+		assert.Greater(t, b.lastTag(), int64(size)-(tagAreaSectors+1<<log2Interleave+tagAreaSectors+blockSectors)*512, name)
+	}
+	b := superblock{JournalSections: 1, ProvidedSectors: 3 << log2Interleave}
+	end := b.end()
+	for more, want := range map[uint64]bool{0: false, 7: false, 8: false, tagAreaSectors: false, tagAreaSectors + 7: false, tagAreaSectors + 8: true} {
+		assert.Equal(t, want, b.enlarged(end+more), "%d sectors more than whole areas", more)
+	}
+	b.ProvidedSectors -= 80
+	for more, want := range map[uint64]bool{0: false, 7: false, 8: true, 16: true, 15 << 11: true} {
+		assert.Equal(t, want, b.enlarged(b.end()+more), "%d sectors more", more)
+	}
+}

@@ -77,9 +77,18 @@ func guestOnly(t *testing.T) {
 
 func headerOf(t *testing.T, path string) []byte {
 	t.Helper()
-	s, err := readMetadata(path)
+	return startOn(t, path)[:metadataSize]
+}
+
+func startOn(t *testing.T, path string) []byte {
+	t.Helper()
+	f, err := os.Open(path)
 	require.NoError(t, err)
-	return s.head[:metadataSize]
+	defer f.Close()
+	start := make([]byte, headSize)
+	_, err = f.ReadAt(start, 0)
+	require.NoError(t, err)
+	return start
 }
 
 func command(t *testing.T, stdin []byte, name string, args ...string) string {
@@ -98,7 +107,6 @@ func TestGuestLife(t *testing.T) {
 	blank, err := Open(t.Context(), path)
 	require.NoError(t, err)
 	require.Equal(t, Blank, blank.State())
-	require.True(t, blank.Zero())
 
 	first, final, salt := keys.RandomDiskKey(), keys.RandomDiskKey(), salt(t)
 	var last Progress
@@ -134,11 +142,15 @@ func TestGuestLife(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Joined, joined.State())
 	require.ErrorIs(t, joined.Prove(first), keys.ErrWrongKey)
+	kept, err := ReadHeader(t.Context(), path)
+	require.NoError(t, err)
 	before := headerOf(t, path)
 	require.NoError(t, joined.Prove(final))
 	require.ErrorIs(t, joined.Unlock(t.Context(), mapping, first), keys.ErrWrongKey)
 	require.NoError(t, onStorage(path, markInterrupted)) // whatever the disk shows later does not matter
 	require.NoError(t, joined.Unlock(t.Context(), mapping, final))
+	_, err = kept.Restore(t.Context(), path, Over{ForeignData: true})
+	require.ErrorIs(t, err, unix.EBUSY, "the disk is mapped")
 	require.NoError(t, onStorage(path, func(s storage) error { return writeSynced(s, before[:binarySize], 0) }))
 	read, err := ReadSalt("/dev/mapper/"+mapping, filepath.Join(t.TempDir(), "mount"))
 	require.NoError(t, err)

@@ -29,6 +29,15 @@ type span struct{ from, to int64 }
 
 func (s span) size() int64 { return s.to - s.from }
 
+// zeroer writes zeros to a device.
+type zeroer interface {
+	// wipe returns when zeros are written to all of s. wrote is called after each
+	// block, with its size and by one goroutine at a time.
+	wipe(ctx context.Context, s span, wrote func(n int64)) error
+	// sync makes safe what was wiped.
+	sync() error
+}
+
 // wiper writes zeros to a mapped device, past the page cache, so that every
 // sector that it has written has its integrity tag.
 type wiper struct {
@@ -61,8 +70,6 @@ func (w *wiper) Close() error {
 	return w.device.Close()
 }
 
-// wipe returns when zeros are written to all of s; a Sync makes them safe. wrote is
-// called after each block, with its size and by one goroutine at a time.
 func (w *wiper) wipe(ctx context.Context, s span, wrote func(n int64)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	each := min(wipeBlock, (s.size()/wipeWriters/sectorSize+1)*sectorSize)
@@ -89,6 +96,8 @@ func (w *wiper) wipe(ctx context.Context, s span, wrote func(n int64)) error {
 	return group.Wait()
 }
 
+func (w *wiper) sync() error { return w.device.Sync() }
+
 func (w *wiper) write(ctx context.Context, block span) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -97,4 +106,24 @@ func (w *wiper) write(ctx context.Context, block span) error {
 		return fmt.Errorf("wiping at byte %d: %w", block.from, err)
 	}
 	return nil
+}
+
+// readable reports whether all of a part of a mapped device can be read from the
+// disk, so that each of its sectors has a tag.
+func readable(mapping string, s span) bool {
+	if s.size() <= 0 {
+		return true
+	}
+	f, err := os.OpenFile(mapping, os.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	block, err := unix.Mmap(-1, 0, int(s.size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Munmap(block) }()
+	_, err = f.ReadAt(block, s.from)
+	return err == nil
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // daemon is where the lines on a node's console come from.
-var daemon = []string{"cmd/disk-mapper", "setup", "recoveryserver", "rejoinclient"}
+var daemon = []string{"cmd/disk-mapper", "setup", "recoveryserver", "rejoinclient", "internal/fairlistener"}
 
 // logged maps each message that the daemon logs to its levels. A message that is
 // put together counts by its constant beginning.

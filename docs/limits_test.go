@@ -21,7 +21,8 @@ var update = flag.Bool("update", false, "write limits.md anew: make limits")
 
 // limitFiles are where the limits of each part are.
 var limitFiles = []string{
-	"recoveryserver/limits.go", "rejoinclient/limits.go", "internal/cloud/http.go", "internal/cloud/sdk.go", "internal/joinservice/serve.go",
+	"internal/fairlistener/limits.go", "recoveryserver/limits.go", "internal/joinservice/limits.go", "internal/sshproof/hello.go",
+	"rejoinclient/limits.go", "internal/dial/dial.go", "setup/prover.go", "internal/cloud/http.go", "internal/cloud/sdk.go",
 	"attestation/atls/atls.go", "disk/allow_list.go", "disk/snapshot.go", "disk/node_state.go",
 }
 
@@ -45,6 +46,7 @@ func TestLimits(t *testing.T) {
 			fmt.Fprintf(&page, "| `%s` | `%s` | `%s` | %s |\n", filepath.Dir(path), l.name, l.value, l.why)
 		}
 	}
+	page.WriteString(sharesPage(t))
 	if *update {
 		require.NoError(t, os.WriteFile("limits.md", []byte(page.String()), 0o644))
 	}

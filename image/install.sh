@@ -2,7 +2,7 @@
 # Installs what the other make targets need and a Debian bookworm or trixie machine may lack. Does nothing where all is there.
 set -eu
 
-packages="cpio cryptsetup-bin e2fsprogs gcc iproute2 libc6-dev libcryptsetup-dev libssl-dev make mkosi ovmf pkg-config
+packages="cpio cryptsetup-bin e2fsprogs gcc iproute2 libblkid-dev libc6-dev libcryptsetup-dev libssl-dev make mkosi ovmf pkg-config
 	protobuf-compiler qemu-system-x86 swtpm swtpm-tools util-linux xz-utils zstd"
 
 fail() {

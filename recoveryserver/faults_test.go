@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -127,20 +130,50 @@ func TestRejoinHasALaneOfItsOwn(t *testing.T) {
 	}, 10*time.Second, time.Millisecond, "the operator gets in once each of the flood has had its turn, at the latest")
 }
 
-// Lines about strangers are rationed, and the rest is summed up.
+// Lines about strangers are rationed, and the rest is summed up. Another network's
+// own lines are there all the same, and all those of the call that ends the wait.
 func TestLinesAboutStrangersAreRationed(t *testing.T) {
-	n := startNode(t, func(context.Context, keys.Pair) error { return keys.ErrWrongKey }, withoutPauses)
-	conn := n.dial(t)
-	for range 3 * maxLines {
+	const many = 60
+	n := startNode(t, (&stateDisk{}).prove, withoutPauses)
+	conn := n.dial(t, other)
+	for range many {
 		require.Error(t, recoverStreaming(t.Context(), conn, wrongKey))
 	}
-	n.end()
+	before := n.logs.Len()
+	assert.LessOrEqual(t, before, 20, "of three lines for each")
+	operator := n.dial(t)
+	require.Equal(t, codes.PermissionDenied, status.Code(recoverStreaming(t.Context(), operator, wrongKey)))
+	require.NoError(t, recoverStreaming(t.Context(), operator, vectorKey))
 	n.mustEnd(t)
-	assert.LessOrEqual(t, n.count(refusedLine), 2*maxLines, "two intervals at most")
+	assert.Equal(t, 1, n.count(provenLine))
+	assert.Equal(t, 1, n.count("finished streaming call with code OK"))
+	own := 0
+	for _, line := range n.logs.FilterMessage(refusedLine).All() {
+		if strings.HasPrefix(line.ContextMap()["peer.address"].(string), "127.0.0.1:") {
+			own++
+		}
+	}
+	assert.Equal(t, 1, own, "the operator's own refusal")
 	lines := n.logs.FilterMessage("Left out lines about callers").All()
 	require.NotEmpty(t, lines)
-	assert.GreaterOrEqual(t, lines[0].ContextMap()["lines"].(int64), int64(3*maxLines), "call, refusal and end of each")
-	assert.Equal(t, 3*maxLines, n.server.Counts()["recoverCalls"])
+	assert.GreaterOrEqual(t, lines[0].ContextMap()["lines"].(int64), int64(2*many))
+}
+
+// An operator who proves it is not rationed, whoever floods the log, from whatever
+// address.
+func TestLinesOfNamedOperatorsAreAllThere(t *testing.T) {
+	key, operators := newOperator(t)
+	n := startNode(t, (&stateDisk{}).prove, withoutPauses, func(s *Server) { s.operators = operators })
+	stranger := n.dial(t)
+	for range 60 {
+		require.Equal(t, codes.Unauthenticated, status.Code(recoverStreaming(t.Context(), stranger, wrongKey)))
+	}
+	operator := n.dialAs(t, key)
+	for range 3 {
+		require.Equal(t, codes.PermissionDenied, status.Code(recoverStreaming(t.Context(), operator, wrongKey)))
+	}
+	assert.Equal(t, 3, n.count(refusedLine))
+	assert.Equal(t, 3, n.count("finished streaming call with code PermissionDenied"))
 }
 
 func TestCountsBeforeOffer(t *testing.T) {

@@ -3,9 +3,11 @@ package recoveryserver
 import (
 	"context"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"disk-mapper/internal/fairlistener"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/recoverproto"
 
@@ -61,11 +63,12 @@ func FuzzRecover(f *testing.F) {
 		var disk stateDisk
 		won := 0
 		c := &calls{
-			disk: id, log: zap.NewNop(), counts: new(counts), serving: t.Context(), wait: time.Minute, won: func() { won++ },
-			proofs: &proofs{prove: disk.prove, serving: t.Context()},
+			disk: id, lines: &callerLines{log: zap.NewNop()}, calls: new(atomic.Int64), serving: t.Context(), wait: time.Minute, won: func() { won++ },
+			proofs: newProofs(t.Context(), disk.prove, production),
 		}
-		conn, _ := come(&cappedListener{counts: c.counts}, 1)
-		ctx := peer.NewContext(t.Context(), &peer.Peer{Addr: conn.RemoteAddr(), AuthInfo: authInfo{conn: conn}})
+		defer c.proofs.end()
+		conn := callers(t, 1)[0]
+		ctx := peer.NewContext(t.Context(), &peer.Peer{Addr: conn.RemoteAddr(), AuthInfo: fairlistener.AuthInfo{Conn: conn}})
 		err := c.Recover(&grpc.GenericServerStream[recoverproto.RecoverMessage, recoverproto.RecoverResponse]{
 			ServerStream: &recorded{ctx: ctx, messages: [][]byte{first, second}},
 		})

@@ -3,6 +3,8 @@ package recoveryserver
 import (
 	"time"
 
+	"disk-mapper/internal/fairlistener"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 )
@@ -14,21 +16,17 @@ const (
 	maxHeaders      = 8 << 10  // an operator's proof with the largest RSA key is half of it
 	maxStreams      = 4        // per connection; a client needs one
 	maxConns        = 256      // bounds descriptors (1 each) and memory (some 0.1 MiB each)
-	maxConnsPerPeer = 8        // some operators behind one address, and their next attempts
-	maxWaiting      = 16       // for a quote, or for a proof: more would wait for longer than a client does
-	maxRemembered   = 1024     // networks that have passed a queue, or have to pause; some 50 bytes each
+	maxConnsPerPeer = 192      // of one network: operators behind one address have time to prove themselves
+	maxWaiting      = 16       // for a quote, an answer to a ClientHello, or a proof: more would wait for longer than a client does
+	maxRemembered   = 1024     // networks that have to pause; some 50 bytes each
 
-	handshakeTime = 10 * time.Second // TLS and HTTP/2; a load balancer's health check sends nothing at all
-	maxIdle       = 10 * time.Second // without a call
-	maxAge        = time.Minute      // a recovery takes seconds
-	ageGrace      = 5 * time.Second
-	pingAfter     = 10 * time.Second // of silence, to find dead peers
-	pingTimeout   = 5 * time.Second
+	maxIdle     = 10 * time.Second // without a call
+	maxAge      = time.Minute      // a recovery takes seconds
+	ageGrace    = 5 * time.Second
+	pingAfter   = 10 * time.Second // of silence, to find dead peers
+	pingTimeout = 5 * time.Second
 
 	busyPause = 5 * time.Second // that callers are told to make when too many others wait
-
-	logInterval = 30 * time.Second // a serial console is slow:
-	maxLines    = 10               // of each message that strangers cause, in this time
 )
 
 // times are the durations that tests shorten.
@@ -48,12 +46,13 @@ var production = times{
 	maxPause: 5 * time.Second,
 }
 
+var connections = fairlistener.Limits{Conns: maxConns, PerNetwork: maxConnsPerPeer, Waiting: maxWaiting}
+
 func limits() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle:     maxIdle,
 			MaxConnectionAge:      maxAge,

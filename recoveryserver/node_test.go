@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 )
 
 // Vector A of the published key derivation.
@@ -150,7 +151,7 @@ func assertNoLeak(t testing.TB, before int) {
 	assert.Eventually(t, func() bool {
 		all := string(stacks[:runtime.Stack(stacks, true)])
 		open, err := faults.OpenFiles(os.Getpid())
-		return err == nil && open <= before && !strings.Contains(all, "google.golang.org/grpc") && !strings.Contains(all, "recoveryserver.(*")
+		return err == nil && open <= before && !strings.Contains(all, "google.golang.org/grpc") && !strings.Contains(all, "recoveryserver.(*") && !strings.Contains(all, "fairlistener.(*")
 	}, 5*time.Second, 5*time.Millisecond, "goroutines or descriptors outlive Offer")
 }
 
@@ -165,15 +166,20 @@ func openFiles(t testing.TB, pid int) int {
 // Connections end before the node's own cleanup looks for leaks.
 func (n *node) dial(t testing.TB, source ...string) *grpc.ClientConn {
 	t.Helper()
+	return n.dialWith(t, atls.ClientCredentials(atls.Unattested, atls.Require(quoting{})), source)
+}
+
+func (n *node) dialWith(t testing.TB, creds credentials.TransportCredentials, source []string, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
 	var dialer net.Dialer
 	for _, ip := range source {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(ip)}
 	}
-	conn, err := grpc.NewClient("passthrough:///"+n.address,
-		grpc.WithTransportCredentials(atls.ClientCredentials(atls.Unattested, atls.Require(quoting{}))),
+	conn, err := grpc.NewClient("passthrough:///"+n.address, append(options,
+		grpc.WithTransportCredentials(creds),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
-		}))
+		}))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn

@@ -29,7 +29,7 @@ func (c *calls) receive(stream recoverStream) (*recoverproto.RecoverMessage, err
 	})
 	select {
 	case next := <-arrived:
-		connection(stream.Context()).progress()
+		connection(stream.Context()).Progress()
 		return next.message, receiveStatus(next.err)
 	case <-time.After(c.wait):
 		return nil, status.Errorf(codes.DeadlineExceeded, "no message within %s", c.wait)

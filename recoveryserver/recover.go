@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"disk-mapper/internal/fairlistener"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/sshproof"
 	"disk-mapper/proto/recoverproto"
@@ -30,8 +32,8 @@ type calls struct {
 	disk      keys.DiskID
 	operators sshproof.Keys
 	proofs    *proofs
-	counts    *counts
-	log       *zap.Logger
+	calls     *atomic.Int64
+	lines     *callerLines
 	serving   context.Context // ends when no more messages are wanted
 	wait      time.Duration   // for each message
 	won       func()          // reports that a key was proven
@@ -41,10 +43,11 @@ type calls struct {
 
 // Recover takes both published forms; the first message tells which.
 func (c *calls) Recover(stream recoverStream) error {
-	c.counts.calls.Add(1)
-	c.log.Info("Received recover call")
-	if err := c.authorise(stream.Context()); err != nil {
-		return err
+	c.calls.Add(1)
+	notOperator := c.authorise(stream.Context()) // before the line: operators' own are not rationed
+	c.lines.of(stream.Context()).Info("Received recover call")
+	if notOperator != nil {
+		return notOperator
 	}
 	first, err := c.receive(stream)
 	if err != nil {
@@ -68,9 +71,11 @@ func (c *calls) authorise(ctx context.Context) error {
 	if len(proofs) != 1 {
 		return status.Error(codes.Unauthenticated, "this node takes calls only with the proof of an operator's SSH key")
 	}
-	if err := c.operators.Verify(session(ctx), []byte(proofs[0])); err != nil {
+	caller := info(ctx)
+	if err := c.operators.Verify(caller.State, []byte(proofs[0])); err != nil {
 		return status.Error(codes.Unauthenticated, err.Error())
 	}
+	caller.Conn.Trust()
 	return nil
 }
 
@@ -137,10 +142,11 @@ func (c *calls) recoverUnary(stream recoverStream, uri string) error {
 func (c *calls) accept(ctx context.Context, candidate keys.Pair) error {
 	err := c.proofs.try(ctx, connection(ctx), candidate)
 	if err != nil {
-		c.log.Warn("Refused recovery key", zap.String("peer.address", peerAddress(ctx)), zap.Error(err))
+		c.lines.of(ctx).Warn("Refused recovery key", zap.String("peer.address", peerAddress(ctx)), fairlistener.Reason(err))
 		return c.refusal(err)
 	}
-	c.log.Info("Received state disk key and measurement secret, shutting down server")
+	connection(ctx).Trust() // the last lines of a recovery are all there
+	c.lines.of(ctx).Info("Received state disk key and measurement secret, shutting down server")
 	c.won()
 	return nil
 }
@@ -151,8 +157,8 @@ func (c *calls) refusal(err error) error {
 	switch {
 	case mustPause:
 		return tryAgain(time.Duration(pause), err.Error())
-	case errors.Is(err, errBusy):
-		return tryAgain(busyPause, fmt.Sprintf("%v for their keys to be proven: try again in some seconds", errBusy))
+	case errors.Is(err, fairlistener.ErrBusy):
+		return tryAgain(busyPause, fmt.Sprintf("%v for their keys to be proven: try again in some seconds", fairlistener.ErrBusy))
 	case c.serving.Err() != nil && errors.Is(err, context.Canceled):
 		return errStopped
 	case errors.Is(err, keys.ErrWrongKey):

@@ -120,7 +120,6 @@ func TestRefusedMessages(t *testing.T) {
 	require.NoError(t, recoverStreaming(t.Context(), conn, vectorKey), "the server stays")
 	n.mustEnd(t)
 	assert.Equal(t, [][]byte{vectorKey, vectorSecret}, disk.won)
-	assert.Equal(t, 2, n.count(refusedLine))
 }
 
 func TestClientThatHangsUpEarly(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/fairlistener"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/sshproof"
 	"disk-mapper/proto/recoverproto"
@@ -37,11 +38,9 @@ type Server struct {
 	log       *zap.Logger
 	times     times
 	listen    listen
-	counts    counts
+	conns     atomic.Pointer[fairlistener.Listener] // the last one
+	calls     atomic.Int64
 }
-
-// counts are of all that the server has seen.
-type counts struct{ open, calls, refused atomic.Int64 }
 
 // listening leaves keepalive to HTTP/2: that is five system calls less for each
 // connection of a flood.
@@ -63,11 +62,11 @@ func New(address string, issuer attestation.Issuer, operators sshproof.Keys, log
 // and how many connections were refused, or closed for another one, because
 // there were too many. It may be called at any time.
 func (s *Server) Counts() map[string]int {
-	return map[string]int{
-		"openConnections":    int(s.counts.open.Load()),
-		"recoverCalls":       int(s.counts.calls.Load()),
-		"refusedConnections": int(s.counts.refused.Load()),
+	open, refused := 0, 0
+	if conns := s.conns.Load(); conns != nil {
+		open, refused = conns.Counts()
 	}
+	return map[string]int{"openConnections": open, "recoverCalls": int(s.calls.Load()), "refusedConnections": refused}
 }
 
 // Offer serves until a candidate is proven or ctx ends, and returns nil then.
@@ -110,24 +109,25 @@ func (s *Server) listenAndServe(ctx context.Context, disk keys.DiskID, prove key
 func (s *Server) serve(ctx context.Context, listener net.Listener, disk keys.DiskID, prove keys.Prove) error {
 	serving, end := context.WithCancel(ctx)
 	defer end()
-	var leftOut atomic.Int64
-	strangers := ration(s.log, &leftOut)
+	proofs := newProofs(serving, prove, s.times)
+	defer proofs.end()
 	proven := make(chan struct{})
-	conns := &cappedListener{Listener: listener, counts: &s.counts}
-	server := s.newServer(serving, strangers)
+	conns := fairlistener.New(listener, connections)
+	s.conns.Store(conns)
+	lines := &callerLines{log: s.log}
 	calls := &calls{
-		disk: disk, operators: s.operators, log: strangers, counts: &s.counts, serving: serving, wait: s.times.message,
-		proofs: &proofs{prove: prove, serving: serving, pauses: pauses{first: s.times.pause, longest: s.times.maxPause}},
-		won:    sync.OnceFunc(func() { close(proven) }),
+		disk: disk, operators: s.operators, lines: lines, calls: &s.calls, serving: serving, wait: s.times.message,
+		proofs: proofs, won: sync.OnceFunc(func() { close(proven) }),
 	}
 	defer calls.receiving.Wait()
+	server := s.newServer(lines)
 	recoverproto.RegisterAPIServer(server, calls)
 
 	failed := make(chan error, 1)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	tasks.Go(func() { failed <- server.Serve(conns) })
-	tasks.Go(func() { reportLeftOut(serving, s.log, &leftOut) })
+	tasks.Go(func() { lines.shared.Report(serving, s.log) })
 
 	var err error
 	select {
@@ -136,31 +136,14 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, disk keys.Dis
 	case err = <-failed:
 	}
 	end()
-	stop(server, conns, s.times.grace)
+	conns.Stop(server, s.times.grace)
 	return err
 }
 
-func (s *Server) newServer(serving context.Context, log *zap.Logger) *grpc.Server {
-	desk := &desk{issuer: s.issuer, serving: serving, log: log}
+func (s *Server) newServer(lines *callerLines) *grpc.Server {
 	return grpc.NewServer(append(limits(),
-		grpc.Creds(newHandshakes(desk, log)),
-		grpc.StreamInterceptor(logCalls(log.Named("gRPC"))),
+		grpc.Creds(newHandshakes(s.issuer, s.operators, lines)),
+		grpc.StreamInterceptor(logCalls(lines.of)),
 		grpc.UnknownServiceHandler(refuseUnknown),
 	)...)
-}
-
-// stop lets calls end for as long as grace, then closes what is still open:
-// first below gRPC, because Stop waits for handshakes that peers hold open. All
-// handlers have returned when it does.
-func stop(server *grpc.Server, conns *cappedListener, grace time.Duration) {
-	var graceful sync.WaitGroup
-	defer graceful.Wait()
-	ended := make(chan struct{})
-	graceful.Go(func() { server.GracefulStop(); close(ended) })
-	select {
-	case <-ended:
-	case <-time.After(grace):
-	}
-	conns.closeAll()
-	server.Stop()
 }

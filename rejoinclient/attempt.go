@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/printable"
 	"disk-mapper/proto/joinproto"
 
-	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -23,7 +23,7 @@ const (
 	untried     state = iota
 	unreachable       // no TCP connection
 	unanswered        // connected, but no answer in time
-	refused           // it answered, and not with a key
+	refused           // it answered, and not with a ticket
 	badKey            // the key it sent does not open the disk
 )
 
@@ -32,25 +32,52 @@ type outcome struct {
 	endpoint string
 	state    state
 	err      error
-	over     bool // the wait is: by this endpoint's candidate, or by another source's
+	quoted   bool // the attempt has cost a quote
+	over     bool // the wait is: by this endpoint's ticket, or by another source's
 }
 
-// ask is one attempt. A success is logged here: whoever waits for a key ends all
-// that is in flight from within prove.
-func (w *wait) ask(ctx context.Context, endpoint string) outcome {
-	conn, err := connect(ctx, endpoint, w.client.times.connect)
-	if err != nil {
-		return outcome{endpoint: endpoint, state: unreachable, err: err}
+// attempt is one turn of an endpoint, on as many connections as it takes to wait
+// for the turn at the TPM.
+type attempt struct {
+	*wait
+	endpoint string
+	place    place
+}
+
+// run reports a success here: whoever waits for a ticket ends all that is in
+// flight from within accept.
+func (a *attempt) run(ctx context.Context) outcome {
+	for {
+		conn, err := connect(ctx, a.endpoint, a.client.times)
+		if err != nil {
+			return outcome{endpoint: a.endpoint, state: unreachable, err: err}
+		}
+		self := &issuer{Issuer: a.client.issuer, turns: a.turns, place: &a.place}
+		ticket, err := a.request(ctx, conn, self)
+		if err != nil && self.wasLate() && ctx.Err() == nil {
+			continue
+		}
+		if err == nil {
+			err = a.accept(ctx, ticket)
+		}
+		return a.outcome(err, self.hasQuoted())
 	}
-	err = w.proveTicket(ctx, conn)
-	switch {
-	case err == nil:
-		w.client.log.Info("Successfully retrieved rejoin ticket", zap.String("endpoint", endpoint))
-		return outcome{endpoint: endpoint, over: true}
-	case errors.Is(err, keys.ErrDecided):
-		return outcome{endpoint: endpoint, over: true}
+}
+
+func (a *attempt) outcome(err error, quoted bool) outcome {
+	if err == nil {
+		a.wanted.got(a.log, printable.Text(a.endpoint))
 	}
-	return outcome{endpoint: endpoint, state: judge(err), err: err}
+	if err == nil || errors.Is(err, keys.ErrDecided) {
+		return outcome{endpoint: a.endpoint, over: true}
+	}
+	return outcome{endpoint: a.endpoint, state: judge(err), err: err, quoted: quoted}
+}
+
+// accept clears the ticket.
+func (a *attempt) accept(ctx context.Context, ticket response) error {
+	defer ticket.clear()
+	return a.wanted.accept(ctx, a.endpoint, ticket)
 }
 
 // judge classifies the failure of an endpoint that was reached.
@@ -58,54 +85,40 @@ func judge(err error) state {
 	switch {
 	case errors.Is(err, keys.ErrWrongKey):
 		return badKey
-	case status.Code(err) == codes.DeadlineExceeded, errors.Is(err, context.DeadlineExceeded):
+	case status.Code(err) == codes.DeadlineExceeded:
 		return unanswered
 	}
 	return refused
 }
 
-func (w *wait) proveTicket(ctx context.Context, conn net.Conn) error {
-	pair, err := w.requestTicket(ctx, conn)
-	if err != nil {
-		return err
-	}
-	defer pair.Wipe()
-	return w.prove(ctx, pair)
-}
-
-func (w *wait) requestTicket(ctx context.Context, conn net.Conn) (keys.Pair, error) {
+// request closes conn.
+func (a *attempt) request(ctx context.Context, conn net.Conn, self *issuer) (response, error) {
 	// grpc does not close a connection that it has not asked for yet.
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, w.client.times.answer)
-	defer cancel()
-	self := &speaker{Issuer: w.client.issuer, turns: w.turns}
-	client, err := over(conn, self, w.client.server, maxRejoinTicket)
+	ctx, self.patience = newPatience(ctx, a.client.times.answer)
+	defer self.patience.end()
+	client, err := over(conn, self, a.client.server, a.wanted.longest())
 	if err != nil {
-		return keys.Pair{}, err
+		return response{}, err
 	}
 	defer client.Close()
-	ticket, err := joinproto.NewAPIClient(client).IssueRejoinTicket(ctx, &joinproto.IssueRejoinTicketRequest{DiskUuid: w.disk.String()})
+	ticket, err := a.wanted.request(ctx, joinproto.NewAPIClient(client))
 	self.pass(err != nil)
-	if err != nil {
-		return keys.Pair{}, err
+	if err != nil && errors.Is(context.Cause(ctx), errUnanswered) {
+		err = status.FromContextError(context.DeadlineExceeded).Err()
 	}
-	defer clear(ticket.StateDiskKey)
-	defer clear(ticket.MeasurementSecret)
-	return keys.NewPair(ticket.StateDiskKey, ticket.MeasurementSecret)
+	return ticket, err
 }
 
 // ownPort changes with each connection.
 var ownPort = regexp.MustCompile(`:[0-9]+->`)
 
-// explain is the text of a failure for the log: bounded, because the peer may have
-// written it, the same for the same fault, and with what a bare alert means.
+// explain is the text of a failure for the log: printable, because the peer may
+// have written it, the same for the same fault, and with what a bare alert means.
 func explain(err error) string {
-	text := ownPort.ReplaceAllString(err.Error(), "->")
-	if len(text) > maxLogged {
-		text = strings.ToValidUTF8(text[:maxLogged], "")
-	}
+	text := ownPort.ReplaceAllString(printable.Error(err).Error(), "->")
 	if strings.Contains(text, "remote error: tls: bad certificate") {
-		text = fmt.Sprintf("%.*s (the JoinService does not accept this node's attestation; its log says why)", maxLogged-100, text)
+		text = fmt.Sprintf("%s (the JoinService does not accept this node's attestation; its log says why)", text)
 	}
 	return text
 }

@@ -126,7 +126,7 @@ func TestNobodyToAsk(t *testing.T) {
 func TestLinesAreBounded(t *testing.T) {
 	r := offer(t, static(many(t, 250, refusing(t))), (&stateDisk{}).prove, func(c *Client) { c.times.pause, c.times.maxPause = time.Hour, time.Hour })
 	r.awaitLine(t, "Failed to rejoin on all endpoints")
-	assert.LessOrEqual(t, r.logs.Len(), maxLines+5)
+	assert.LessOrEqual(t, r.logs.Len(), lineBurst+3)
 	listed := r.logs.FilterMessage("Received list with JoinService endpoints").All()[0].ContextMap()
 	assert.Len(t, listed["endpoints"], maxListed)
 	assert.EqualValues(t, 250-maxListed, listed["more"])

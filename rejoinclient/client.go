@@ -1,5 +1,6 @@
-// Package rejoinclient is a key source: it asks the JoinServices of the cluster
-// until one of them hands out the key of this node's state disk.
+// Package rejoinclient asks the JoinServices of the cluster until one of them hands
+// out what this node needs: as a key source, the key of its state disk; on a first
+// boot, the ticket with which a new node joins.
 //
 // Trust boundary: where a JoinService is said to be is the word of the platform
 // or of the measured command line, and unless a policy is given, a JoinService
@@ -13,6 +14,7 @@ package rejoinclient
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ import (
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/keys"
+	"disk-mapper/proto/joinproto"
 
 	"go.uber.org/zap"
 )
@@ -42,18 +45,42 @@ type Client struct {
 }
 
 // New returns a client that attests this node with issuer, accepts JoinServices
-// that server accepts, and logs as rejoinClient. Where two sources disagree
-// about how many there are to ask, the first come first.
+// that server accepts. Where two sources disagree about how many there are to ask,
+// the first come first.
 func New(issuer attestation.Issuer, server atls.Policy, log *zap.Logger, sources ...Endpoints) *Client {
-	return &Client{sources: sources, issuer: issuer, server: server, log: log.Named("rejoinClient"), times: production}
+	return &Client{sources: sources, issuer: issuer, server: server, log: log, times: production}
 }
 
 // Offer asks all endpoints, again and again, until a candidate is decided upon
 // or ctx ends, and returns nil then. Cancelling ctx ends what is in flight at
-// once. Prove may be called from several goroutines.
+// once. Prove may be called from several goroutines; candidates name their endpoint
+// as sender. It logs as rejoinClient.
 func (c *Client) Offer(ctx context.Context, disk keys.DiskID, prove keys.Prove) error {
-	c.log.Info("Starting RejoinClient")
-	defer c.log.Info("RejoinClient stopped")
+	log := c.log.Named("rejoinClient")
+	log.Info("Starting RejoinClient")
+	defer log.Info("RejoinClient stopped")
+	c.ask(ctx, rejoining{disk: disk, prove: prove}, log)
+	return nil
+}
+
+// Join asks all endpoints in the same way, until take has returned nil or ctx ends,
+// and fails then with the cause. Several JoinServices may answer: take is called
+// with one ticket at a time, and with none after the first that it has accepted.
+// The secrets in a ticket are cleared when take returns. It refuses a disk UUID that
+// is not canonical with keys.ErrDiskID.
+func (c *Client) Join(ctx context.Context, request *joinproto.IssueJoinTicketRequest, take func(*joinproto.IssueJoinTicketResponse) error) error {
+	if _, err := keys.ParseDiskID(request.GetDiskUuid()); err != nil {
+		return fmt.Errorf("requesting a join ticket: %w", err)
+	}
+	wanted := &joining{question: request, take: take}
+	c.ask(ctx, wanted, c.log)
+	if !wanted.taken {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (c *Client) ask(ctx context.Context, wanted wanted, log *zap.Logger) {
 	ctx, cancel := context.WithCancel(ctx)
 	lists := make(chan list)
 	var watching sync.WaitGroup
@@ -62,8 +89,7 @@ func (c *Client) Offer(ctx context.Context, disk keys.DiskID, prove keys.Prove) 
 	for rank, source := range c.sources {
 		watching.Go(func() { c.watch(ctx, rank, source, lists) })
 	}
-	newWait(c, disk, prove).run(ctx, lists)
-	return nil
+	newWait(c, wanted, log).run(ctx, lists)
 }
 
 // Counts says how the wait is going: how many attempts were made, how many
@@ -73,7 +99,7 @@ func (c *Client) Counts() map[string]int {
 	if counts := c.counts.Load(); counts != nil {
 		return maps.Clone(*counts)
 	}
-	return newBook(0).counts()
+	return newSchedule(0).counts()
 }
 
 // list is what one source said last.

@@ -34,7 +34,7 @@ func TestLogOfAnUnhealthyControlPlane(t *testing.T) {
 	r := offer(t, static{blackHole(t)}, (&stateDisk{}).prove, func(c *Client) {
 		c.times.connect, c.times.pause = 50*time.Millisecond, time.Hour
 		observed := c.log.Core()
-		c.log = zap.New(zapcore.NewTee(observed, jsonCore(&log)), zap.AddCaller()).Named("rejoinClient")
+		c.log = zap.New(zapcore.NewTee(observed, jsonCore(&log)), zap.AddCaller())
 	})
 	r.awaitLine(t, "Failed to rejoin on all endpoints")
 	r.cancel()

@@ -4,97 +4,115 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"disk-mapper/attestation"
 )
 
-// turns lets attempts attest this node: maxTalking of them at a time, in the
-// order in which they ask, and a little apart, so that whoever is first can
-// answer before the others cost a quote.
+// turns lets attempts attest this node: maxTalking of them at a time, and a little
+// apart, so that whoever is first can answer before the others cost a quote. Those
+// go first whose endpoints have taken the fewest quotes in vain; among them, those
+// that have waited longest.
 type turns struct {
-	talking chan struct{}
-	next    chan struct{} // held by who waits for the stagger to be over
-	last    time.Time     // belongs to who holds next
-	failed  chan struct{}
+	mu      sync.Mutex
+	waiting []*place
+	talking int
+	next    time.Time   // no turn before
+	timer   *time.Timer // for next, if anybody waits for it
 	times   times
 }
 
-func newTurns(t times) *turns {
-	return &turns{talking: make(chan struct{}, maxTalking), next: make(chan struct{}, 1), failed: make(chan struct{}), times: t}
+// place is that of one attempt in the line. It is kept when the attempt leaves the
+// line for a moment.
+type place struct {
+	inVain int       // quotes that the endpoint has taken so
+	since  time.Time // when it first asked
+	turn   chan struct{}
 }
 
-func (t *turns) enter(ctx context.Context) error {
-	select {
-	case t.next <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+func (p *place) before(q *place) bool {
+	if p.inVain != q.inVain {
+		return p.inVain < q.inVain
 	}
-	defer func() { <-t.next }()
-	select {
-	case t.talking <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(time.Until(t.last.Add(t.times.stagger))):
-	case <-t.failed: // no reason to give that one time
-	case <-ctx.Done():
-		<-t.talking
-		return ctx.Err()
-	}
-	t.last = time.Now()
-	return nil
+	return p.since.Before(q.since)
 }
 
-// leave ends a turn; early says that it is known to lead nowhere.
-func (t *turns) leave(early bool) {
-	<-t.talking
-	if early {
-		select {
-		case t.failed <- struct{}{}:
-		default: // nobody waits
+// enter waits for the turn of p, and fails only with ctx.
+func (t *turns) enter(ctx context.Context, p *place) error {
+	p.turn = make(chan struct{})
+	t.mu.Lock()
+	if p.since.IsZero() {
+		p.since = time.Now()
+	}
+	t.waiting = append(t.waiting, p)
+	t.grant()
+	t.mu.Unlock()
+	select {
+	case <-p.turn:
+		return nil
+	case <-ctx.Done():
+		t.giveUp(p)
+		return context.Cause(ctx)
+	}
+}
+
+func (t *turns) giveUp(p *place) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case <-p.turn: // at the same moment
+		t.talking--
+	default:
+		t.remove(p)
+	}
+	t.grant()
+}
+
+func (t *turns) remove(p *place) {
+	for i, q := range t.waiting {
+		if p == q {
+			t.waiting = append(t.waiting[:i], t.waiting[i+1:]...)
+			return
 		}
 	}
 }
 
-// speaker attests the node in one attempt, when it is its turn.
-type speaker struct {
-	attestation.Issuer
-	turns *turns
-
-	mu    sync.Mutex
-	holds bool
-	timer *time.Timer
+// grant gives out the turns that are free. The caller holds mu.
+func (t *turns) grant() {
+	for t.talking < maxTalking && len(t.waiting) > 0 {
+		if early := time.Until(t.next); early > 0 {
+			t.grantIn(early)
+			return
+		}
+		first := t.waiting[0]
+		for _, p := range t.waiting[1:] {
+			if p.before(first) {
+				first = p
+			}
+		}
+		t.remove(first)
+		t.talking++
+		t.next = time.Now().Add(t.times.stagger)
+		close(first.turn)
+	}
 }
 
-// Issue keeps its turn for a while, because the answer mostly comes at once.
-func (s *speaker) Issue(ctx context.Context, userData, nonce []byte) ([]byte, error) {
-	if err := s.turns.enter(ctx); err != nil {
-		return nil, err
+func (t *turns) grantIn(d time.Duration) {
+	if t.timer != nil {
+		return
 	}
-	s.mu.Lock()
-	s.holds = true
-	s.mu.Unlock()
-	defer s.passLater()
-	return s.Issuer.Issue(ctx, userData, nonce)
+	t.timer = time.AfterFunc(d, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.timer = nil
+		t.grant()
+	})
 }
 
-func (s *speaker) passLater() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(s.turns.times.quiet, func() { s.pass(false) })
-}
-
-// pass gives the turn to the next attempt, if it has not been passed yet.
-func (s *speaker) pass(early bool) {
-	s.mu.Lock()
-	held := s.holds
-	s.holds = false
-	if s.timer != nil {
-		s.timer.Stop()
+// leave ends a turn; early says that it is known to lead nowhere.
+func (t *turns) leave(early bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.talking--
+	if early { // no reason to give that one time
+		t.next = time.Now()
 	}
-	s.mu.Unlock()
-	if held {
-		s.turns.leave(early)
-	}
+	t.grant()
 }

@@ -5,26 +5,26 @@ import (
 	"sync"
 	"time"
 
-	"disk-mapper/internal/keys"
+	"go.uber.org/zap"
 )
 
-// wait is one Offer. Its book and its journal belong to the goroutine of run;
-// attempts report to it.
+// wait is one Offer or Join. Its schedule and its report belong to the goroutine of
+// run; attempts tell it how they ended.
 type wait struct {
 	client   *Client
-	disk     keys.DiskID
-	prove    keys.Prove
+	wanted   wanted
+	log      *zap.Logger
 	turns    *turns
-	book     *book
-	journal  *journal
+	schedule *schedule
+	report   *report
 	ended    chan outcome
 	attempts sync.WaitGroup
 }
 
-func newWait(c *Client, disk keys.DiskID, prove keys.Prove) *wait {
+func newWait(c *Client, w wanted, log *zap.Logger) *wait {
 	return &wait{
-		client: c, disk: disk, prove: prove,
-		turns: newTurns(c.times), book: newBook(len(c.sources)), journal: newJournal(c.log),
+		client: c, wanted: w, log: log,
+		turns: &turns{times: c.times}, schedule: newSchedule(len(c.sources)), report: newReport(log, w),
 		ended: make(chan outcome, maxEndpoints), // so that no attempt has to wait to report
 	}
 }
@@ -41,7 +41,7 @@ func (w *wait) run(ctx context.Context, lists <-chan list) {
 		case <-ctx.Done():
 		case l := <-lists:
 			w.take(l)
-			w.journal.list(w.book.order)
+			w.report.list(w.schedule.order)
 		case o := <-w.ended:
 			if o.over || ctx.Err() != nil { // else the failure is of our own making
 				return
@@ -61,7 +61,7 @@ func (w *wait) settle(ctx context.Context, lists <-chan list) {
 		case l := <-lists:
 			w.take(l)
 		case <-over:
-			w.journal.list(w.book.order)
+			w.report.list(w.schedule.order)
 			return
 		case <-ctx.Done():
 			return
@@ -70,44 +70,45 @@ func (w *wait) settle(ctx context.Context, lists <-chan list) {
 			over = time.After(w.client.times.settle)
 		}
 	}
-	w.journal.list(w.book.order)
+	w.report.list(w.schedule.order)
 }
 
 // take keeps what a failing source said before: endpoints do not vanish because
 // a metadata service does.
 func (w *wait) take(l list) {
-	w.journal.source(l)
+	w.report.source(l)
 	if l.err == nil || len(l.endpoints) > 0 {
-		w.book.update(l.rank, l.endpoints, time.Now())
+		w.schedule.update(l.rank, l.endpoints, time.Now())
 	}
 	w.publish()
 }
 
 func (w *wait) begin(ctx context.Context) {
-	for _, e := range w.book.due(time.Now()) {
-		w.journal.asking(e)
-		w.attempts.Go(func() { w.ended <- w.ask(ctx, e.address) })
+	for _, e := range w.schedule.due(time.Now()) {
+		w.report.asking(e)
+		a := &attempt{wait: w, endpoint: e.address, place: place{inVain: e.inVain}}
+		w.attempts.Go(func() { w.ended <- a.run(ctx) })
 	}
 	w.publish()
 }
 
 func (w *wait) fail(o outcome) {
-	e := w.book.fail(o, time.Now(), w.client.times.backoff)
-	w.journal.failed(e, explain(o.err))
-	if w.book.roundOver() {
-		w.journal.summary(w.book.counts())
+	e := w.schedule.fail(o, time.Now(), w.client.times.backoff)
+	w.report.failed(e, o.err)
+	if w.schedule.roundOver() {
+		w.report.summary(w.schedule.counts())
 	}
 	w.publish()
 }
 
 func (w *wait) nextDue() <-chan time.Time {
-	if at, ok := w.book.next(); ok {
+	if at, ok := w.schedule.next(); ok {
 		return time.After(time.Until(at))
 	}
 	return nil
 }
 
 func (w *wait) publish() {
-	counts := w.book.counts()
+	counts := w.schedule.counts()
 	w.client.counts.Store(&counts)
 }

@@ -92,7 +92,7 @@ func (l late) JoinEndpoints(ctx context.Context) ([]string, error) {
 	return l.static.JoinEndpoints(ctx)
 }
 
-// Every kind of dead endpoint, 200 of them before the good one (requirement 9).
+// Every kind of dead endpoint, 200 of them before the good one.
 func TestGoodEndpointAtTheEndOfALongList(t *testing.T) {
 	for name, dead := range map[string]string{
 		"refusing": refusing(t), "black holes": blackHoleOn(t, [4]byte{}), "mute": muteOn(t, "0.0.0.0:0", make(chan struct{}, 1000)),

@@ -51,7 +51,7 @@ func linkUnit(dir string) error {
 
 // unit binds to the device unit of the disk: its path with dashes for slashes.
 func unit(diskPath string) string {
-	device := strings.ReplaceAll(strings.Trim(diskPath, "/"), "/", "-") + ".device"
+	device := strings.NewReplacer("/", "-", "-", `\x2d`).Replace(strings.Trim(diskPath, "/")) + ".device" // as systemd-escape, for names of devices
 	return fmt.Sprintf(unitTemplate, device, diskPath, "/"+keyFile)
 }
 

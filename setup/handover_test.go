@@ -51,4 +51,5 @@ func TestHandoverFiles(t *testing.T) {
 
 func TestUnitNamesTheDevice(t *testing.T) {
 	assert.Contains(t, unit("/dev/nvme1n1"), "BindsTo=dev-nvme1n1.device\n")
+	assert.Contains(t, unit("/dev/dm-0"), `BindsTo=dev-dm\x2d0.device`+"\n", "as systemd-escape")
 }

@@ -3,12 +3,13 @@
 // is unlocked and measured, and is handed over to systemd.
 //
 // Trust boundary: a key counts only when it has been proven against the disk,
-// and nothing may use an unlocked disk before the cluster ID is in the PCR.
+// and nobody else sees what is on a disk before the cluster ID is in the PCR.
 // What a disk, a key source or a PCR is, others say: this package knows the
 // order of the steps, and what to undo when one fails.
 package setup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,14 @@ type Disk interface {
 	Prove(key keys.DiskKey) error
 	// Unlock maps the disk, or fails and leaves nothing mapped.
 	Unlock(ctx context.Context, key keys.DiskKey) error
-	// Salt needs the disk unlocked unless the header carries it.
-	Salt(ctx context.Context) (keys.MeasurementSalt, error)
+	// HeaderSalt is what the header says, which whoever writes the disk can change;
+	// ok is false if it says nothing.
+	HeaderSalt() (salt keys.MeasurementSalt, ok bool)
+	// PrivateSalt reads the salt from the file system of a disk that is not mapped,
+	// through a mapping that nobody else looks at and that is gone afterwards.
+	PrivateSalt(ctx context.Context, key keys.DiskKey) (keys.MeasurementSalt, error)
+	// MappedSalt reads the salt from the file system of the mapped disk.
+	MappedSalt(ctx context.Context) (keys.MeasurementSalt, error)
 	Close() error
 }
 
@@ -103,13 +110,14 @@ func (b Boot) mapNew(ctx context.Context, key keys.DiskKey) error {
 	}
 	p.end("unlock")
 	if err := b.Handover.SaveUnit(b.Disk.Path()); err != nil {
-		return b.orClose(err)
+		return errors.Join(err, b.Disk.Close())
 	}
 	b.ready(p)
 	return nil
 }
 
-// openJoined waits for the key. No metadata of the disk is written.
+// openJoined: key proven, salt known, cluster ID measured, disk mapped, salt
+// compared, handed over. No metadata of the disk is written.
 func (b Boot) openJoined(ctx context.Context) error {
 	b.Log.Info("Preparing existing state disk", zap.String("device", b.Disk.Path()), zap.Stringer("uuid", b.Disk.ID()))
 	p := beginPhases()
@@ -120,28 +128,37 @@ func (b Boot) openJoined(ctx context.Context) error {
 	defer pair.Wipe()
 	p.end("wait")
 	b.Status("Unlocking state disk")
+	salt, err := b.salt(ctx, pair.Disk)
+	if err != nil {
+		return err
+	}
+	if err := b.measure(ctx, pair.Measurement, salt); err != nil {
+		return err
+	}
+	p.end("measure")
 	if err := b.Disk.Unlock(ctx, pair.Disk); err != nil {
 		return err
 	}
+	if err := b.handOver(ctx, salt); err != nil {
+		return errors.Join(err, b.Disk.Close())
+	}
 	p.end("unlock")
-	if err := b.measure(ctx, pair.Measurement); err != nil {
-		return b.orClose(err)
-	}
-	if err := b.Handover.SaveUnit(b.Disk.Path()); err != nil {
-		return b.orClose(err)
-	}
-	p.end("measure")
 	b.ready(p)
 	return nil
 }
 
+// salt prefers the header's: then nothing parses the file system before the
+// cluster ID is measured. It is compared with the file system's later.
+func (b Boot) salt(ctx context.Context, key keys.DiskKey) (keys.MeasurementSalt, error) {
+	if salt, ok := b.Disk.HeaderSalt(); ok {
+		return salt, nil
+	}
+	return b.Disk.PrivateSalt(ctx, key)
+}
+
 // measure puts the cluster ID into the PCR. Until it has, the machine looks like
 // one that belongs to no cluster.
-func (b Boot) measure(ctx context.Context, secret keys.MeasurementSecret) error {
-	salt, err := b.Disk.Salt(ctx)
-	if err != nil {
-		return err
-	}
+func (b Boot) measure(ctx context.Context, secret keys.MeasurementSecret, salt keys.MeasurementSalt) error {
 	id, err := keys.NewClusterID(secret, salt)
 	if err != nil {
 		return err
@@ -153,10 +170,21 @@ func (b Boot) measure(ctx context.Context, secret keys.MeasurementSecret) error 
 	return nil
 }
 
-// orClose closes the mapping if err is not nil.
-func (b Boot) orClose(err error) error {
-	if err == nil {
-		return nil
+var errOtherSalt = errors.New("the cluster ID that was measured is not that of this disk: the salt in its header is not the one in its node_state.json. " +
+	"The header was changed, or comes from another disk. Nothing was handed over; the PCR keeps the wrong ID until the machine restarts, which does not help. Restore the disk's own header from a backup")
+
+// handOver gives the mapped disk away if its file system, which is
+// authenticated, holds the salt that was measured.
+func (b Boot) handOver(ctx context.Context, measured keys.MeasurementSalt) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return errors.Join(err, b.Disk.Close())
+	salt, err := b.Disk.MappedSalt(ctx)
+	if err != nil {
+		return fmt.Errorf("comparing the salt that was measured: %w", err)
+	}
+	if !bytes.Equal(salt.Bytes(), measured.Bytes()) {
+		return errOtherSalt
+	}
+	return b.Handover.SaveUnit(b.Disk.Path())
 }

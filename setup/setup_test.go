@@ -32,9 +32,12 @@ type world struct {
 	fail    string       // the step that fails
 	steps   []string
 	salt    keys.MeasurementSalt
-	busy    bool               // the disk cannot be closed
-	ending  context.CancelFunc // if set, systemd ends the daemon right after the unlock
-	proving chan struct{}      // if set, hands over at the begin and the end of a proof
+	root    string
+	noToken bool                 // the header carries no salt
+	header  keys.MeasurementSalt // if set, another one than the file system's
+	busy    bool                 // the disk cannot be closed
+	ending  context.CancelFunc   // if set, systemd ends the daemon right after the unlock
+	proving chan struct{}        // if set, hands over at the begin and the end of a proof
 }
 
 func (w *world) step(name string) error {
@@ -51,7 +54,15 @@ func (w *world) Joined() bool    { return w.joined }
 func (w *world) Format(_ context.Context, key keys.DiskKey, progress func(done, total int64)) error {
 	w.key = key.Clone()
 	progress(1<<20, 4<<20)
-	return w.step("format")
+	return w.step("format" + w.without())
+}
+
+// without says whether what a new disk is mapped with is missing.
+func (w *world) without() string {
+	if raw, err := os.ReadFile(filepath.Join(w.root, keyFile)); !w.joined && (err != nil || !bytes.Equal(raw, w.key.Bytes())) {
+		return " without key file"
+	}
+	return ""
 }
 
 func (w *world) Prove(key keys.DiskKey) error {
@@ -75,10 +86,32 @@ func (w *world) Unlock(_ context.Context, key keys.DiskKey) error {
 	if w.ending != nil {
 		w.ending()
 	}
-	return w.step("unlock")
+	return w.step("unlock" + w.without())
 }
 
-func (w *world) Salt(context.Context) (keys.MeasurementSalt, error) { return w.salt, w.step("salt") }
+func (w *world) HeaderSalt() (keys.MeasurementSalt, bool) {
+	if w.noToken {
+		return keys.MeasurementSalt{}, false
+	}
+	if w.header.Bytes() != nil {
+		return w.header, true
+	}
+	return w.salt, true
+}
+
+func (w *world) PrivateSalt(_ context.Context, key keys.DiskKey) (keys.MeasurementSalt, error) {
+	if !bytes.Equal(key.Bytes(), w.key.Bytes()) {
+		return keys.MeasurementSalt{}, keys.ErrWrongKey
+	}
+	if w.ending != nil {
+		w.ending()
+	}
+	return w.salt, w.step("private salt")
+}
+
+func (w *world) MappedSalt(context.Context) (keys.MeasurementSalt, error) {
+	return w.salt, w.step("compare")
+}
 
 func (w *world) Close() error {
 	if err := w.step("close"); err != nil || !w.busy {
@@ -137,8 +170,9 @@ func memoryRoot(t *testing.T) string {
 func newBoot(t *testing.T, w *world, sources ...Source) (Boot, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
+	w.root = memoryRoot(t)
 	return Boot{
-		Disk: w, Sources: sources, Register: w, Handover: Handover{Root: memoryRoot(t)},
+		Disk: w, Sources: sources, Register: w, Handover: Handover{Root: w.root},
 		Status: func(string) {}, Log: zap.New(core),
 	}, logs
 }
@@ -191,17 +225,23 @@ func TestNewDisk(t *testing.T) {
 
 func TestJoinedDisk(t *testing.T) {
 	for name, tc := range map[string]struct {
+		noToken   bool
 		fail      string
 		wantSteps []string
 	}{
-		"good":         {"", []string{"unlock", "salt", "extend e7fd"}},
-		"unlock fails": {"unlock", []string{"unlock"}},
-		"no salt":      {"salt", []string{"unlock", "salt", "close"}},
-		"extend fails": {"extend", []string{"unlock", "salt", "extend e7fd", "close"}},
+		"good":                      {false, "", []string{"extend e7fd", "unlock", "compare"}},
+		"extend fails":              {false, "extend", []string{"extend e7fd"}},
+		"unlock fails":              {false, "unlock", []string{"extend e7fd", "unlock"}},
+		"nothing to compare with":   {false, "compare", []string{"extend e7fd", "unlock", "compare", "close"}},
+		"no token":                  {true, "", []string{"private salt", "extend e7fd", "unlock", "compare"}},
+		"no token, no salt":         {true, "private salt", []string{"private salt"}},
+		"no token, extend fails":    {true, "extend", []string{"private salt", "extend e7fd"}},
+		"no token, unlock fails":    {true, "unlock", []string{"private salt", "extend e7fd", "unlock"}},
+		"no token, file gone later": {true, "compare", []string{"private salt", "extend e7fd", "unlock", "compare", "close"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			master, salt := vectorA(t)
-			w := &world{joined: true, fail: tc.fail, salt: salt}
+			w := &world{joined: true, fail: tc.fail, salt: salt, noToken: tc.noToken}
 			pair, err := master.Pair(w.ID())
 			require.NoError(t, err)
 			w.key = pair.Disk
@@ -224,7 +264,7 @@ func TestJoinedDisk(t *testing.T) {
 			assert.Equal(t, []string{
 				"INFO setupManager: Preparing existing state disk [device uuid]",
 				"INFO setupManager: Waiting for decryption key [uuid refusedKeys waitedSeconds]",
-				"INFO setupManager: State disk is ready [waitSeconds unlockSeconds measureSeconds]",
+				"INFO setupManager: State disk is ready [waitSeconds measureSeconds unlockSeconds]",
 			}, messages(logs))
 		})
 	}
@@ -233,10 +273,17 @@ func TestJoinedDisk(t *testing.T) {
 // TestFailureAfterUnlockClosesTheDisk: each row ends with an error, in the order
 // of the steps, with the disk closed and no key file.
 func TestFailureAfterUnlockClosesTheDisk(t *testing.T) {
-	measured := []string{"unlock", "salt", "extend e7fd", "close"}
+	measured := []string{"extend e7fd", "unlock", "compare", "close"}
 	noHandover := func(t *testing.T, b Boot, _ *world) { // /run/systemd is a file
 		require.NoError(t, os.MkdirAll(filepath.Join(b.Handover.Root, "run"), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(b.Handover.Root, "run/systemd"), nil, 0o600))
+	}
+	otherSalt := func(t *testing.T, _ Boot, w *world) { // the header's is forged in one bit
+		raw := bytes.Clone(w.salt.Bytes())
+		raw[31] ^= 1
+		var err error
+		w.header, err = keys.NewMeasurementSalt(raw)
+		require.NoError(t, err)
 	}
 	for name, tc := range map[string]struct {
 		joined    bool
@@ -246,8 +293,10 @@ func TestFailureAfterUnlockClosesTheDisk(t *testing.T) {
 	}{
 		"joined, no handover": {true, noHandover, []error{unix.ENOTDIR}, measured},
 		"new, no handover":    {false, noHandover, []error{unix.ENOTDIR}, []string{"format", "unlock", "close"}},
-		"TPM gone":            {true, func(_ *testing.T, _ Boot, w *world) { w.fail = "extend" }, []error{errBroken}, measured},
-		"TPM gone, disk busy": {true, func(_ *testing.T, _ Boot, w *world) { w.fail, w.busy = "extend", true }, []error{errBroken, errBusy}, measured},
+		"other salt":          {true, otherSalt, []error{errOtherSalt}, []string{"extend e5d5", "unlock", "compare", "close"}},
+		"other salt, busy":    {true, func(t *testing.T, b Boot, w *world) { otherSalt(t, b, w); w.busy = true }, []error{errOtherSalt, errBusy}, []string{"extend e5d5", "unlock", "compare", "close"}},
+		"file gone, busy":     {true, func(_ *testing.T, _ Boot, w *world) { w.fail, w.busy = "compare", true }, []error{errBroken, errBusy}, measured},
+		"TPM gone":            {true, func(_ *testing.T, _ Boot, w *world) { w.fail = "extend" }, []error{errBroken}, []string{"extend e7fd"}},
 		"new, disk busy":      {false, func(t *testing.T, b Boot, w *world) { noHandover(t, b, w); w.busy = true }, []error{unix.ENOTDIR, errBusy}, []string{"format", "unlock", "close"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -265,15 +314,25 @@ func TestFailureAfterUnlockClosesTheDisk(t *testing.T) {
 	}
 }
 
-// TestEndedBetweenUnlockAndExtend: a daemon that is told to stop does not leave
-// an unlocked disk that is not measured.
-func TestEndedBetweenUnlockAndExtend(t *testing.T) {
-	w, b := vectorBoot(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	w.ending = cancel
-	assert.ErrorIs(t, b.Run(ctx), context.Canceled)
-	assert.Equal(t, []string{"unlock", "salt", "extend e7fd", "close"}, w.steps)
-	assert.NoFileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName))
+// TestEndedOnTheWay: a daemon that is told to stop leaves no unlocked disk, at
+// whatever step, and measures nothing before the disk is handed over for good.
+func TestEndedOnTheWay(t *testing.T) {
+	for name, tc := range map[string]struct {
+		noToken   bool
+		wantSteps []string
+	}{
+		"after the private mapping": {true, []string{"private salt", "extend e7fd"}},
+		"after the mapping":         {false, []string{"extend e7fd", "unlock", "close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, b := vectorBoot(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			w.ending, w.noToken = cancel, tc.noToken
+			assert.ErrorIs(t, b.Run(ctx), context.Canceled)
+			assert.Equal(t, tc.wantSteps, w.steps)
+			assert.NoFileExists(t, filepath.Join(b.Handover.Root, unitDir, unitName))
+		})
+	}
 }
 
 // vectorBoot is a boot of a joined disk whose key is offered at once.
@@ -346,16 +405,16 @@ func TestRace(t *testing.T) {
 
 	t.Run("proofs do not pile up behind impatient senders", func(t *testing.T) {
 		slow := &world{joined: true, key: good.Disk, proving: make(chan struct{})}
-		j := newJury(slow)
+		p := newProver(slow, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		left := make(chan error, 1)
-		go func() { left <- j.prove(ctx, good) }()
+		go func() { left <- p.from(0)(ctx, good) }()
 		<-slow.proving // has begun
 		cancel()
 		assert.ErrorIs(t, <-left, context.Canceled, "the sender is gone")
-		assert.Empty(t, j.turn, "but the proof keeps its turn")
+		assert.True(t, isProving(p), "but the proof keeps its turn")
 		slow.proving <- struct{}{} // may end
-		won := <-j.won
+		won := <-p.won
 		assert.Equal(t, good.Disk.Bytes(), won.Disk.Bytes(), "and counts all the same")
 	})
 
@@ -422,6 +481,30 @@ func TestPace(t *testing.T) {
 	assert.Equal(t, Pace{Percent: 25}, NewPace(256<<20, 256<<20, 1<<30, 0), "nothing done yet")
 	assert.Equal(t, Pace{}, NewPace(0, 0, 0, 0))
 	assert.Equal(t, "50%, 8s remaining", Pace{50, 64, 8 * time.Second}.String())
+	assert.Equal(t, "100%, 0s remaining", NewPace(0, 1<<30, 1<<30, time.Second).String())
+	assert.Equal(t, Pace{99, 1023, time.Second}, NewPace(0, 1023<<20, 1<<30, time.Second), "less than half a second is not none")
+}
+
+// TestPaceThatIsNotKnown: no time is printed, and none is in the fields, where it
+// cannot be told: not yet, or not in years.
+func TestPaceThatIsNotKnown(t *testing.T) {
+	for name, p := range map[string]Pace{
+		"nothing":           {},
+		"no time has gone":  NewPace(0, 1<<20, 1<<30, 0),
+		"nothing is done":   NewPace(256<<20, 256<<20, 1<<40, time.Hour),
+		"it became smaller": NewPace(100, 50, 1000, time.Second),
+		"centuries":         NewPace(0, 1, 64<<40, time.Hour),
+		"a long time":       NewPace(0, 1<<20, 16<<40, 24*time.Hour),
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.False(t, p.Known())
+			assert.Zero(t, p.Remaining)
+			assert.Contains(t, p.String(), "%, remaining time not known yet")
+			for _, field := range p.Fields() {
+				assert.NotEqual(t, "remaining", field.Key)
+			}
+		})
+	}
 }
 
 // TestTheLastSourceWins: a source whose key has won, and which is gone before the
@@ -429,11 +512,11 @@ func TestPace(t *testing.T) {
 func TestTheLastSourceWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{joined: true, key: keys.RandomDiskKey()}
-		j := newJury(w)
+		p := newProver(w, 1)
 		pair := keys.Pair{Disk: w.key, Measurement: mustSecret(t)}
-		require.NoError(t, j.try(pair))
-		go func() { time.Sleep(time.Second); j.won <- pair }()
-		won, err := j.last()
+		require.NoError(t, p.try(sender{}, pair))
+		go func() { time.Sleep(time.Second); p.won <- pair }()
+		won, err := p.result()
 		require.NoError(t, err)
 		assert.Equal(t, pair, won)
 	})

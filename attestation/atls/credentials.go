@@ -1,6 +1,7 @@
 package atls
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/printable"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -22,11 +24,35 @@ func ServerCredentials(self attestation.Issuer, clients Policy) credentials.Tran
 	return server{self: self, clients: clients}
 }
 
+// Steps follow one handshake of a server. Each member may be nil.
+type Steps struct {
+	// Context ends the handshake, and with it the work of issuer and validator.
+	Context context.Context
+	// Hello is called with the whole ClientHello, before anything is made for the
+	// client. Its error ends the handshake.
+	Hello func(*tls.ClientHelloInfo) error
+	// Judged is called when the client's certificate was looked at, whatever came of it.
+	Judged func()
+}
+
+// OneHandshake returns the ServerCredentials for one connection.
+func OneHandshake(self attestation.Issuer, clients Policy, steps Steps) credentials.TransportCredentials {
+	return server{self: self, clients: clients, steps: steps}
+}
+
 // ClientCredentials attest this side with self, if the server asks for it, and
 // decide about the server. They ignore the name that was dialed: the server
 // name is the nonce.
 func ClientCredentials(self attestation.Issuer, server Policy) credentials.TransportCredentials {
-	return client{self: self, server: server, refusal: new(atomic.Pointer[refused])}
+	return Introduced(self, server, nil)
+}
+
+// Introduced are ClientCredentials that also say something in the ClientHello:
+// introduce is asked for names of protocols that follow "h2" there, and told the
+// server name, which no other ClientHello has. Servers ignore names that they do not
+// know; everybody on the way can read them.
+func Introduced(self attestation.Issuer, server Policy, introduce func(serverName string) ([]string, error)) credentials.TransportCredentials {
+	return client{self: self, server: server, introduce: introduce, refusal: new(atomic.Pointer[refused])}
 }
 
 // Refusal returns why the last handshake of creds, made by ClientCredentials,
@@ -48,12 +74,13 @@ const lingering = time.Second
 type server struct {
 	self    attestation.Issuer
 	clients Policy
+	steps   Steps
 }
 
 func (s server) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	// grpc hands over no context. The validator must not outlast the
 	// handshake, nor the handshake two documents, so it has a bound of its own.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*Patience)
+	ctx, cancel := context.WithTimeout(cmp.Or(s.steps.Context, context.Background()), 2*Patience)
 	defer cancel()
 	config, err := s.config(ctx)
 	if err != nil {
@@ -81,10 +108,17 @@ func linger(raw net.Conn) {
 func (s server) config(ctx context.Context) (*tls.Config, error) {
 	own := newNonce()
 	config := newConfig()
+	// What clients of all releases offer. The client chooses, and others cost ten times as much.
+	config.CurvePreferences = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256}
 	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		peer, err := clientNonce(hello)
 		if err != nil {
 			return nil, err
+		}
+		if s.steps.Hello != nil {
+			if err := s.steps.Hello(hello); err != nil {
+				return nil, err
+			}
 		}
 		return certify(hello.Context(), s.self, peer)
 	}
@@ -98,14 +132,18 @@ func (s server) config(ctx context.Context) (*tls.Config, error) {
 	config.ClientCAs = authority
 	config.ClientAuth = tls.RequireAnyClientCert // judged below
 	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if s.steps.Judged != nil {
+			defer s.steps.Judged()
+		}
 		return s.clients.check(ctx, state.PeerCertificates, own)
 	}
 	return config, nil
 }
 
 type client struct {
-	self   attestation.Issuer
-	server Policy
+	self      attestation.Issuer
+	server    Policy
+	introduce func(serverName string) ([]string, error)
 	// refusal is shared by all clones.
 	refusal *atomic.Pointer[refused]
 }
@@ -113,7 +151,15 @@ type client struct {
 func (c client) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*Patience)
 	defer cancel()
-	conn := tls.Client(raw, c.config(ctx))
+	config := c.config(ctx)
+	if c.introduce != nil {
+		names, err := c.introduce(config.ServerName)
+		if err != nil {
+			return nil, nil, errors.Join(err, raw.Close())
+		}
+		config.NextProtos = append(config.NextProtos, names...)
+	}
+	conn := tls.Client(raw, config)
 	// Servers of before ALPN answer nothing to it; what they speak is HTTP/2.
 	info, err := shake(ctx, conn, "h2", "")
 	refusal, _ := errors.AsType[*refused](err)
@@ -156,7 +202,7 @@ func newConfig() *tls.Config {
 // shake accepts the protocols of the application that it is told.
 func shake(ctx context.Context, conn *tls.Conn, protocols ...string) (credentials.AuthInfo, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("attested TLS: %w", err)
+		return nil, failed(err)
 	}
 	state := conn.ConnectionState()
 	if !slices.Contains(protocols, state.NegotiatedProtocol) {
@@ -165,6 +211,15 @@ func shake(ctx context.Context, conn *tls.Conn, protocols ...string) (credential
 	info := credentials.TLSInfo{State: state}
 	info.SecurityLevel = credentials.PrivacyAndIntegrity
 	return info, nil
+}
+
+// failed bounds the words of the library, which quotes the peer's certificate at
+// any length. Ours are bounded where they are made.
+func failed(err error) error {
+	if !errors.Is(err, ErrRefused) && !errors.Is(err, ErrNonce) {
+		err = printable.Error(err)
+	}
+	return fmt.Errorf("attested TLS: %w", err)
 }
 
 var (

@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/printable"
 )
 
 // nonce is what one side demands to see in the other side's document.
@@ -27,7 +28,7 @@ func (n nonce) String() string { return base64.StdEncoding.EncodeToString(n[:]) 
 func parseNonce(s string) (nonce, error) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil || len(raw) != attestation.NonceSize || nonce(raw).String() != s {
-		return nonce{}, fmt.Errorf("%w: %.60q is not the base64 of %d bytes", ErrNonce, s, attestation.NonceSize)
+		return nonce{}, fmt.Errorf("%w: %s is not the base64 of %d bytes", ErrNonce, printable.Quote(s), attestation.NonceSize)
 	}
 	return nonce(raw), nil
 }

@@ -12,10 +12,14 @@ import (
 	"slices"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/printable"
 )
 
 // arc is where all attestation variants have their OIDs.
 var arc = asn1.ObjectIdentifier{1, 3, 9900}
+
+// maxArcs is what is told of a peer's OID: ours have fewer.
+const maxArcs = 16
 
 // refused is a peer that is there and will be refused again: not Temporary.
 type refused struct{ cause error }
@@ -75,7 +79,7 @@ func selfSigned(chain []*x509.Certificate) (*x509.Certificate, error) {
 	}
 	c := chain[0]
 	if err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
-		return nil, fmt.Errorf("%w: it is not signed by its own key: %w", ErrCertificate, err)
+		return nil, fmt.Errorf("%w: it is not signed by its own key: %w", ErrCertificate, printable.Error(err))
 	}
 	return c, nil
 }
@@ -104,5 +108,5 @@ func (p Policy) validatorOf(oid asn1.ObjectIdentifier) (attestation.Validator, e
 		}
 		accepted = append(accepted, v.Variant())
 	}
-	return nil, fmt.Errorf("%w: OID %v, want one of %q", ErrVariant, oid, accepted)
+	return nil, fmt.Errorf("%w: OID %s, want one of %q", ErrVariant, printable.Text(oid[:min(len(oid), maxArcs)].String()), accepted)
 }

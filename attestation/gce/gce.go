@@ -18,6 +18,7 @@ import (
 	"net/url"
 
 	"disk-mapper/attestation/instance"
+	"disk-mapper/internal/printable"
 )
 
 const (
@@ -62,7 +63,8 @@ func (c *Client) ShieldedKey(ctx context.Context, of instance.GCE) (crypto.Publi
 	if block == nil {
 		return nil, errors.New("the instance has no signing key: its vTPM is switched off, or it has never run")
 	}
-	return x509.ParsePKIXPublicKey(block.Bytes)
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	return key, printable.Error(err)
 }
 
 // instanceToken is who this instance is to Google.
@@ -95,7 +97,7 @@ func get(ctx context.Context, client *http.Client, where, header, value string, 
 	request.Header.Set(header, value)
 	response, err := client.Do(request)
 	if err != nil {
-		return err
+		return printable.Error(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -103,7 +105,7 @@ func get(ctx context.Context, client *http.Client, where, header, value string, 
 	}
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", request.URL.Host, err)
+		return fmt.Errorf("reading the answer of %s: %w", request.URL.Host, printable.Error(err))
 	}
 	if json.Unmarshal(raw, into) != nil {
 		return fmt.Errorf("%s answered with something else than was asked for", request.URL.Host)

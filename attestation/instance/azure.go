@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+
+	"disk-mapper/internal/printable"
 )
 
 // HCLKind is the kind of hardware whose report Azure keeps for a VM.
@@ -66,7 +68,7 @@ func RuntimeKey(runtimeData []byte) (*rsa.PublicKey, error) {
 		} `json:"keys"`
 	}
 	if err := json.Unmarshal(runtimeData, &data); err != nil {
-		return nil, fmt.Errorf("runtime data: %w", err)
+		return nil, fmt.Errorf("runtime data: %w", printable.Error(err))
 	}
 	if len(data.Keys) == 0 {
 		return nil, errors.New("runtime data: no keys")

@@ -13,6 +13,7 @@ import (
 	"net/http"
 
 	"disk-mapper/attestation/instance"
+	"disk-mapper/internal/printable"
 
 	tools "github.com/google/go-tpm-tools/client"
 	"github.com/google/go-tpm/tpmutil"
@@ -59,7 +60,7 @@ func (s source) tdxQuote(ctx context.Context, report []byte) ([]byte, error) {
 	}
 	var answer struct{ Quote string }
 	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", where, err)
+		return nil, fmt.Errorf("reading %s: %w", where, printable.Error(err))
 	}
 	quote, err := base64.RawURLEncoding.DecodeString(answer.Quote)
 	if err != nil || len(quote) == 0 {
@@ -75,11 +76,11 @@ func azureTrustedLaunch(ctx context.Context, s source) ([]byte, error) {
 	}
 	var exact asn1.RawValue // the index may have more room than the certificate needs
 	if _, err := asn1.Unmarshal(raw, &exact); err != nil {
-		return nil, fmt.Errorf("certificate of the key: %w", err)
+		return nil, fmt.Errorf("certificate of the key: %w", printable.Error(err))
 	}
 	certificate, err := x509.ParseCertificate(exact.FullBytes)
 	if err != nil {
-		return nil, fmt.Errorf("certificate of the key: %w", err)
+		return nil, fmt.Errorf("certificate of the key: %w", printable.Error(err))
 	}
 	ca, err := s.issuerOf(ctx, certificate)
 	if err != nil {
@@ -101,7 +102,7 @@ func (s source) issuerOf(ctx context.Context, certificate *x509.Certificate) (*x
 		if err == nil {
 			return issuer, nil
 		}
-		failed = fmt.Errorf("%s: %w", url, err)
+		failed = fmt.Errorf("%s: %w", printable.Text(url), printable.Error(err))
 	}
 	return nil, failed
 }

@@ -43,9 +43,28 @@ type Platform struct {
 // Here is the platform that this machine runs on. Reports come from configfs
 // or, where the kernel has none there, from the guest device.
 func Here(http *http.Client) Platform {
-	return Platform{HTTP: http, Metadata: metadataURL, Reporter: sync.OnceValues(func() (Reporter, error) {
+	return Platform{HTTP: http, Metadata: metadataURL, Reporter: kept(func() (Reporter, error) {
 		return client.GetLeveledQuoteProvider()
 	})}
+}
+
+// kept finds a source once. A failure is not kept: the driver may be loaded later.
+func kept(find func() (Reporter, error)) func() (Reporter, error) {
+	var mu sync.Mutex
+	var found Reporter
+	return func() (Reporter, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if found != nil {
+			return found, nil
+		}
+		reporter, err := find()
+		if err != nil {
+			return nil, err
+		}
+		found = reporter
+		return found, nil
+	}
 }
 
 // New returns the issuer of a variant's documents. It fails if there are none with
@@ -66,8 +85,8 @@ func New(variant attestation.Variant, tpm *vtpm.TPM, binding attestation.Binding
 
 // keys opens the attestation key of each variant.
 var keys = map[attestation.Variant]func(io.ReadWriter) (*tools.Key, error){
-	attestation.AWSNitroTPM:        tools.AttestationKeyRSA,
-	attestation.AWSSEVSNP:          tools.AttestationKeyRSA,
+	attestation.AWSNitroTPM:        vtpm.AttestationKey,
+	attestation.AWSSEVSNP:          vtpm.AttestationKey,
 	attestation.GCPSEVES:           tools.GceAttestationKeyRSA,
 	attestation.GCPSEVSNP:          tools.GceAttestationKeyRSA,
 	attestation.AzureSEVSNP:        azureKey,

@@ -9,6 +9,7 @@ import (
 	"path"
 
 	"disk-mapper/attestation/instance"
+	"disk-mapper/internal/printable"
 )
 
 // gceSelf is this instance by the names that Google's services know.
@@ -51,7 +52,7 @@ func (s source) thim(ctx context.Context) (signer, chain []byte, err error) {
 	}
 	var answer struct{ VCEKCert, CertificateChain string }
 	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, nil, fmt.Errorf("reading %s: %w", where, err)
+		return nil, nil, fmt.Errorf("reading %s: %w", where, printable.Error(err))
 	}
 	if answer.VCEKCert == "" || answer.CertificateChain == "" {
 		return nil, nil, fmt.Errorf("reading %s: vcekCert and certificateChain have %d and %d bytes, want some in both",
@@ -73,20 +74,20 @@ func (s source) ask(ctx context.Context, method, where, header, value string) ([
 func (s source) exchange(ctx context.Context, method, url string, header http.Header, question io.Reader) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, question)
 	if err != nil {
-		return nil, fmt.Errorf("asking for %s: %w", url, err)
+		return nil, fmt.Errorf("asking for %s: %w", printable.Text(url), printable.Error(err))
 	}
 	request.Header = header
 	response, err := s.HTTP.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("asking for %s: %w", url, err)
+		return nil, fmt.Errorf("asking for %s: %w", printable.Text(url), printable.Error(err))
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("asking for %s: answer of status %d", url, response.StatusCode)
+		return nil, fmt.Errorf("asking for %s: answer of status %d", printable.Text(url), response.StatusCode)
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", url, err)
+		return nil, fmt.Errorf("reading %s: %w", printable.Text(url), printable.Error(err))
 	}
 	return body, nil
 }

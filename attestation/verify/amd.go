@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/google/go-sev-guest/verify/trust"
+
+	"disk-mapper/internal/printable"
 )
 
 // amdCertificates are AMD's root keys and those right below them, by the name
@@ -64,5 +66,6 @@ func firstCertificate(text []byte) (*x509.Certificate, error) {
 	if block == nil || block.Type != "CERTIFICATE" {
 		return nil, errors.New("no certificate in PEM")
 	}
-	return x509.ParseCertificate(block.Bytes)
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	return certificate, printable.Error(err)
 }

@@ -99,7 +99,9 @@ func FuzzValidate(f *testing.F) {
 	}
 	v := verify.New(policy(f, honest(), [32]byte(other)), attestation.BindHashChain, nil, nil)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		require.Error(t, v.Validate(t.Context(), raw, userData, nonce), "the key is not the pinned one")
+		refused := v.Validate(t.Context(), raw, userData, nonce)
+		require.Error(t, refused, "the key is not the pinned one")
+		requirePrintable(t, refused)
 		d, err := verify.ParseDocument(raw)
 		if err != nil {
 			require.ErrorIs(t, err, verify.ErrDocument)
@@ -122,6 +124,7 @@ func FuzzParsePolicy(f *testing.F) {
 		p, err := verify.ParsePolicy(raw)
 		if err != nil {
 			require.ErrorIs(t, err, verify.ErrPolicy)
+			requirePrintable(t, err)
 			return
 		}
 		v := verify.New(p, attestation.BindHashChain, nil, nil)
@@ -157,6 +160,8 @@ func FuzzInstanceInfo(f *testing.F) {
 	seed(4, instance.TrustedLaunch{AkCert: []byte{0x30, 0}, CA: []byte{0x30, 0}}, nil)
 	seed(5, json.RawMessage(googleInfo), testdata.Rhel8EventLog[:1000])
 	f.Fuzz(func(t *testing.T, which uint8, info, eventLog []byte) {
-		require.Error(t, verify.Trust(t.Context(), validators[int(which)%len(validators)], key, info, eventLog))
+		refused := verify.Trust(t.Context(), validators[int(which)%len(validators)], key, info, eventLog)
+		require.Error(t, refused)
+		requirePrintable(t, refused)
 	})
 }

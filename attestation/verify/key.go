@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/legacy/tpm2"
+
+	"disk-mapper/internal/printable"
 )
 
 // Sizes of a modulus in bits. The upper one bounds the work of a verification.
@@ -40,7 +42,7 @@ type attestationKey struct {
 func parseKey(raw []byte) (attestationKey, error) {
 	area, err := tpm2.DecodePublic(raw)
 	if err != nil {
-		return attestationKey{}, fmt.Errorf("%w: %w", ErrKey, err)
+		return attestationKey{}, fmt.Errorf("%w: %w", ErrKey, printable.Error(err))
 	}
 	if again, err := area.Encode(); err != nil || !bytes.Equal(again, raw) {
 		return attestationKey{}, fmt.Errorf("%w: bytes that do not belong to its public area", ErrKey)

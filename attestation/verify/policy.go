@@ -28,6 +28,7 @@ type Policy struct {
 	snp          snpRules
 	tdx          tdxRules
 	gcpProject   string
+	sevES        bool // and not SEV
 	akRoots      []*x509.Certificate
 }
 
@@ -82,9 +83,13 @@ func checkIndex(index int) error {
 	return nil
 }
 
-// judge compares a bank that has all PCRs with the expected values.
-func (p Policy) judge(pcrs map[int][]byte, warn func(string)) error {
-	var differences []string
+// maxDifferences is how many measurements are told of with their values.
+const maxDifferences = 5
+
+// judge compares a bank that has all PCRs with the expected values. What differs and
+// is not enforced is told in one sentence, empty if there is nothing.
+func (p Policy) judge(pcrs map[int][]byte) (warning string, err error) {
+	var differences, warnings []string
 	for _, index := range slices.Sorted(maps.Keys(p.measurements)) {
 		m := p.measurements[index]
 		if bytes.Equal(pcrs[index], m.Expected) {
@@ -92,15 +97,22 @@ func (p Policy) judge(pcrs map[int][]byte, warn func(string)) error {
 		}
 		difference := fmt.Sprintf("measurement %d differs: expected %x, got %x", index, m.Expected, pcrs[index])
 		if m.WarnOnly {
-			warn(difference)
+			warnings = append(warnings, difference)
 			continue
 		}
 		differences = append(differences, difference)
 	}
 	if len(differences) > 0 {
-		return fmt.Errorf("%w: %s", ErrMeasurement, strings.Join(differences, "; "))
+		return "", fmt.Errorf("%w: %s", ErrMeasurement, sentence(differences))
 	}
-	return nil
+	return sentence(warnings), nil
+}
+
+func sentence(differences []string) string {
+	if more := len(differences) - maxDifferences; more > 0 {
+		return fmt.Sprintf("%s; and %d more", strings.Join(differences[:maxDifferences], "; "), more)
+	}
+	return strings.Join(differences, "; ")
 }
 
 func (p Policy) trusts(fingerprint [sha256.Size]byte) error {

@@ -21,6 +21,7 @@ type policyFile struct {
 	SNP          *snpFile                `json:"snp,omitempty"`
 	TDX          *tdxFile                `json:"tdx,omitempty"`
 	GCPProject   string                  `json:"gcpProject,omitempty"`
+	SEVES        *bool                   `json:"sevES,omitempty"`
 	AKRoots      [][]byte                `json:"akRoots,omitzero"`
 }
 
@@ -44,7 +45,8 @@ type policyFile struct {
 //
 //	"tdx": {"minimumTEESVN": "0300..", "minimumQESVN": 4, "minimumPCESVN": 11, "mrTDs": ["ab.."]}
 //
-// with 16 and with 48 bytes in hexadecimal. The variants of GCP need "gcpProject", a project's ID, and
+// with 16 and with 48 bytes in hexadecimal. The variants of GCP need "gcpProject", a project's ID; gcp-sev-es
+// may have "sevES", true to refuse machines whose firmware says SEV only. The variant
 // azure-trustedlaunch "akRoots", a list of certificates: DER in base64. It fails
 // with ErrPolicy for anything else.
 func ParsePolicy(raw []byte) (Policy, error) {

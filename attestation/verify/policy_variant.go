@@ -65,7 +65,10 @@ func (f policyFile) variant(p *Policy) (err error) {
 	if err := needed(p.variant, needRoots, "akRoots", f.AKRoots != nil); err != nil {
 		return err
 	}
-	p.gcpProject = f.GCPProject
+	if f.SEVES != nil && p.variant != attestation.GCPSEVES {
+		return fmt.Errorf("sevES is of no use for %s", p.variant)
+	}
+	p.gcpProject, p.sevES = f.GCPProject, f.SEVES != nil && *f.SEVES
 	if p.akRoots, err = roots(f.AKRoots); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/printable"
 
 	"github.com/google/go-tpm-tools/proto/tpm"
 	"github.com/google/go-tpm-tools/quote"
@@ -34,10 +35,10 @@ func (v validator) quotedPCRs(d attestation.Document, key *rsa.PublicKey, nonce 
 	// from a forged one; ours is compared after the signature has been checked.
 	signed, err := tpm2.DecodeAttestationData(q.Quote)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrQuote, err)
+		return nil, fmt.Errorf("%w: %w", ErrQuote, printable.Error(err))
 	}
 	if err := quote.Verify(library(q), key, signed.ExtraData); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrQuote, err)
+		return nil, fmt.Errorf("%w: %w", ErrQuote, printable.Error(err))
 	}
 	if !bytes.Equal(signed.ExtraData, qualifying) {
 		return nil, fmt.Errorf("%w: quote is over %.64x, want %x", ErrBinding, []byte(signed.ExtraData), qualifying)
@@ -56,7 +57,7 @@ func sha256Quote(quotes []attestation.Quote) (attestation.Quote, error) {
 		}
 		return q, checkBank(q.PCRs.PCRs)
 	}
-	return attestation.Quote{}, fmt.Errorf("%w: no quote of the SHA-256 bank, only of the TPM algorithms %v", ErrQuote, banks)
+	return attestation.Quote{}, fmt.Errorf("%w: no quote of the SHA-256 bank, only of the TPM algorithms %s", ErrQuote, printable.Text(fmt.Sprint(banks)))
 }
 
 func checkBank(pcrs map[int][]byte) error {

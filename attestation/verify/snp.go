@@ -10,6 +10,7 @@ import (
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/instance"
 	"disk-mapper/internal/exactjson"
+	"disk-mapper/internal/printable"
 
 	"github.com/google/go-sev-guest/abi"
 	"github.com/google/go-sev-guest/kds"
@@ -85,7 +86,7 @@ func checkRuntimeData(runtimeData, reportData []byte, key attestationKey) error 
 	}
 	named, err := instance.RuntimeKey(runtimeData)
 	if err != nil {
-		return fmt.Errorf("%w: %.400q", ErrHardware, err)
+		return fmt.Errorf("%w: %w", ErrHardware, err)
 	}
 	if !named.Equal(key.public) {
 		return fmt.Errorf("%w: it is not the one in the runtime data", ErrKey)
@@ -129,7 +130,7 @@ func (v validator) snpReport(info instance.SNP, signer abi.ReportSigner, want va
 	}
 	// Without TrustedRoots the library would believe the issuer's own root.
 	if err := snp.SnpAttestation(attested, &snp.Options{DisableCertFetching: true, TrustedRoots: roots, Now: time.Now()}); err != nil {
-		return nil, fmt.Errorf("%w: %.400q", ErrHardware, err)
+		return nil, fmt.Errorf("%w: %w", ErrHardware, printable.Error(err))
 	}
 	highest := 0
 	want.VMPL = &highest
@@ -137,7 +138,7 @@ func (v validator) snpReport(info instance.SNP, signer abi.ReportSigner, want va
 	want.MinimumTCB, want.MinimumLaunchTCB = v.policy.snp.minimumTCB, v.policy.snp.minimumTCB
 	want.PermitProvisionalFirmware = true
 	if err := validate.SnpAttestation(attested, &want); err != nil {
-		return nil, fmt.Errorf("%w: %.400q", ErrHardware, err)
+		return nil, fmt.Errorf("%w: %w", ErrHardware, printable.Error(err))
 	}
 	return attested.GetReport(), nil
 }
@@ -150,7 +151,7 @@ func snpAttestation(info instance.SNP, signer abi.ReportSigner) (*sevsnp.Attesta
 	}
 	report, err := abi.ReportToProto(info.AttestationReport)
 	if err != nil {
-		return nil, fmt.Errorf("%w: SNP report: %w", ErrDocument, err)
+		return nil, fmt.Errorf("%w: SNP report: %w", ErrDocument, printable.Error(err))
 	}
 	certificate, err := firstCertificate(info.ReportSigner)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"disk-mapper/attestation/instance"
 	"disk-mapper/internal/exactjson"
+	"disk-mapper/internal/printable"
 
 	"github.com/google/go-tdx-guest/abi"
 	"github.com/google/go-tdx-guest/pcs"
@@ -61,7 +62,7 @@ func trustAzureTDX(_ context.Context, v validator, e evidence) error {
 	}
 	quote, err := genuineQuote(info.AttestationReport, v.intel)
 	if err != nil {
-		return fmt.Errorf("%w: TDX quote: %.400q", ErrHardware, err)
+		return fmt.Errorf("%w: TDX quote: %w", ErrHardware, printable.Error(err))
 	}
 	if err := v.policy.tdx.judge(quote); err != nil {
 		return fmt.Errorf("%w: %w", ErrHardware, err)
@@ -123,11 +124,11 @@ func (r tdxRules) judge(quote *tdx.QuoteV4) error {
 func pceVersion(chain []byte) (uint16, error) {
 	leaf, err := firstCertificate(chain)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("certificate of the processor: %w", err)
 	}
 	extensions, err := pcs.PckCertificateExtensions(leaf)
 	if err != nil {
-		return 0, fmt.Errorf("certificate of the processor: %.400q", err)
+		return 0, fmt.Errorf("certificate of the processor: %w", printable.Error(err))
 	}
 	return extensions.TCB.PCESvn, nil
 }

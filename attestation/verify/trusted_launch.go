@@ -10,6 +10,7 @@ import (
 
 	"disk-mapper/attestation/instance"
 	"disk-mapper/internal/exactjson"
+	"disk-mapper/internal/printable"
 )
 
 var subjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
@@ -23,14 +24,14 @@ func trustAzureTrustedLaunch(_ context.Context, v validator, e evidence) error {
 	}
 	certificate, err := x509.ParseCertificate(info.AkCert)
 	if err != nil {
-		return fmt.Errorf("%w: certificate of the key: %w", ErrDocument, err)
+		return fmt.Errorf("%w: certificate of the key: %w", ErrDocument, printable.Error(err))
 	}
 	issuer, err := x509.ParseCertificate(info.CA)
 	if err != nil {
-		return fmt.Errorf("%w: certificate of the key's issuer: %w", ErrDocument, err)
+		return fmt.Errorf("%w: certificate of the key's issuer: %w", ErrDocument, printable.Error(err))
 	}
 	if err := checkChain(certificate, issuer, v.policy.akRoots); err != nil {
-		return fmt.Errorf("%w: %.400q", ErrKey, err)
+		return fmt.Errorf("%w: %w", ErrKey, printable.Error(err))
 	}
 	if !e.key.public.Equal(certificate.PublicKey) {
 		return fmt.Errorf("%w: it is not the one in its certificate", ErrKey)

@@ -51,19 +51,20 @@ var (
 )
 
 // New validates documents of the policy's variant. It calls warn, which may be
-// nil, with a sentence for each measurement that differs and is not enforced.
+// nil, once for a document that is accepted all the same, with a sentence about the
+// measurements that differ and are not enforced.
 // Documents of Compute Engine need pinned keys or gce, which may be nil.
 func New(policy Policy, binding attestation.Binding, gce GCE, warn func(string)) attestation.Validator {
 	if warn == nil {
 		warn = func(string) {}
 	}
-	return validator{policy: policy, binding: binding, gce: gce, warn: warn, amd: pinnedAMD(), intel: pinnedIntel()}
+	return validator{policy: policy, binding: binding, google: newQuestions(gce), warn: warn, amd: pinnedAMD(), intel: pinnedIntel()}
 }
 
 type validator struct {
 	policy  Policy
 	binding attestation.Binding
-	gce     GCE
+	google  *questions // nil if there is nobody to ask
 	warn    func(string)
 	amd     amdCertificates
 	intel   *x509.Certificate
@@ -100,10 +101,17 @@ func (v validator) Validate(ctx context.Context, document, userData, nonce []byt
 	if err != nil {
 		return err
 	}
+	warning, err := v.policy.judge(pcrs) // before anybody else is asked about a stranger
+	if err != nil {
+		return err
+	}
 	if err := trusts[v.policy.variant](ctx, v, e); err != nil {
 		return err
 	}
-	return v.policy.judge(pcrs, v.warn)
+	if warning != "" {
+		v.warn(warning)
+	}
+	return nil
 }
 
 // usable guards against the zero value of a policy, and against instance info

@@ -11,7 +11,6 @@ import (
 	"disk-mapper/attestation/atls"
 	"disk-mapper/attestation/verify"
 
-	"github.com/google/go-tpm-tools/client"
 	"github.com/google/go-tpm/legacy/tpm2"
 	"github.com/stretchr/testify/require"
 )
@@ -62,5 +61,5 @@ func handshakes(b *testing.B, tpm *TPM, before func(*TPM)) {
 // evict is what a node without a persistent key would have to do.
 func evict(t *TPM) {
 	clear(t.aks)
-	_ = tpm2.EvictControl(t.device, "", tpm2.HandleOwner, client.DefaultAKRSAHandle, client.DefaultAKRSAHandle)
+	_ = tpm2.EvictControl(t.device, "", tpm2.HandleOwner, akHandle, akHandle)
 }

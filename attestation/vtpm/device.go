@@ -93,12 +93,13 @@ func (d *device) exchange(command []byte) ([]byte, error) {
 func responseCode(response []byte) uint32 { return binary.BigEndian.Uint32(response[6:]) }
 
 // explain puts in words the two states of a TPM that look like a fault of ours.
-func explain(err error) error {
+// It is for who has the turn.
+func (t *TPM) explain(err error) error {
 	if failure, ok := errors.AsType[tpm2.Error](err); ok && failure.Code == tpm2.RCFailure {
 		return fmt.Errorf("TPM failure mode: %w", err)
 	}
-	if refusal, ok := errors.AsType[tpm2.Warning](err); ok && refusal.Code == tpm2.RCLockout {
-		return fmt.Errorf("TPM in DA lockout: %w", err)
+	if refusal, ok := errors.AsType[tpm2.Warning](err); ok && refusal.Code == tpm2.RCLockout && !errors.Is(err, ErrLockout) {
+		return fmt.Errorf("%w: %w", t.lockout(), err)
 	}
 	return err
 }

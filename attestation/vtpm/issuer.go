@@ -25,9 +25,8 @@ type Machine struct {
 	Info func(ctx context.Context, ak crypto.PublicKey, extraData []byte) ([]byte, error)
 }
 
-// plain is a machine with nothing but a vTPM. Its key is the one at handle
-// 0x81008F01, made there if need be.
-var plain = Machine{Variant: attestation.QEMUVTPM, Key: client.AttestationKeyRSA}
+// plain is a machine with nothing but a vTPM.
+var plain = Machine{Variant: attestation.QEMUVTPM, Key: AttestationKey}
 
 // Issuer issues qemu-vtpm documents.
 func (t *TPM) Issuer(binding attestation.Binding) attestation.Issuer {
@@ -47,8 +46,9 @@ type issuer struct {
 
 func (i issuer) Variant() attestation.Variant { return i.machine.Variant }
 
-// Issue fails if the firmware's event log cannot be read: a document without
-// it is a sign of a machine that is not what it seems.
+// Issue fails as Separate does before anything is signed, and if the firmware's
+// event log cannot be read: a document without it is a sign of a machine that is
+// not what it seems.
 func (i issuer) Issue(ctx context.Context, userData, nonce []byte) ([]byte, error) {
 	// Clones, because an abandoned command outlives this call.
 	raw, err := i.issue(ctx, bytes.Clone(userData), bytes.Clone(nonce))
@@ -103,6 +103,9 @@ func (i issuer) instanceInfo(ctx context.Context, userData, nonce []byte) ([]byt
 
 // attest is the TPM's part of a document.
 func (i issuer) attest(qualifying, userData []byte) (attestation.Document, error) {
+	if err := i.tpm.separate(i.binding); err != nil {
+		return attestation.Document{}, err
+	}
 	ak, err := i.tpm.attestationKey(i.machine)
 	if err != nil {
 		return attestation.Document{}, err

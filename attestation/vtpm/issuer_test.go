@@ -139,7 +139,7 @@ func TestAttestationKey(t *testing.T) {
 	first := issue(tpm)
 	handles, err := client.Handles(tpm.device, tpm2.HandleTypePersistent)
 	require.NoError(t, err)
-	assert.Contains(t, handles, client.DefaultAKRSAHandle)
+	assert.Contains(t, handles, akHandle)
 	counter := &counting{ReadWriteCloser: tpm.device.raw, of: tpm2.CmdReadPublic}
 	tpm.device.raw = counter
 	issue(tpm)
@@ -147,7 +147,7 @@ func TestAttestationKey(t *testing.T) {
 	restarted := New(counter, logOf(someLog))
 	assert.Equal(t, first.Attestation.AKPub, issue(restarted).Attestation.AKPub, "another process made another key")
 
-	require.NoError(t, tpm2.EvictControl(tpm.device, "", tpm2.HandleOwner, client.DefaultAKRSAHandle, client.DefaultAKRSAHandle))
+	require.NoError(t, tpm2.EvictControl(tpm.device, "", tpm2.HandleOwner, akHandle, akHandle))
 	_, err = tpm.Issuer(attestation.BindHashChain).Issue(t.Context(), userData, nonce)
 	require.Error(t, err, "the key is gone")
 	assert.Equal(t, first.Attestation.AKPub, issue(tpm).Attestation.AKPub, "made again, from the same seed")

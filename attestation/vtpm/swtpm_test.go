@@ -29,15 +29,7 @@ var banks = map[string]string{
 // installed.
 func startSWTPM(t testing.TB, banks string) io.ReadWriteCloser {
 	t.Helper()
-	for _, tool := range []string{"swtpm", "swtpm_setup"} {
-		_, err := exec.LookPath(tool)
-		require.NoErrorf(t, err, "these tests need %s: install the packages swtpm and swtpm-tools", tool)
-	}
-	state, err := os.MkdirTemp("", "swtpm") // t.TempDir may have a comma, which swtpm takes for the end
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(state) })
-	out, err := exec.Command("swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", banks).CombinedOutput()
-	require.NoErrorf(t, err, "swtpm_setup: %s", out)
+	state := swtpmState(t, banks)
 	ours, theirs := socketPair(t)
 	process := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state,
 		"--fd", "3", "--flags", "not-need-init,startup-clear")
@@ -49,6 +41,21 @@ func startSWTPM(t testing.TB, banks string) io.ReadWriteCloser {
 		require.NoError(t, process.Wait())
 	})
 	return ours
+}
+
+// swtpmState is the directory of a new software TPM.
+func swtpmState(t testing.TB, banks string) string {
+	t.Helper()
+	for _, tool := range []string{"swtpm", "swtpm_setup"} {
+		_, err := exec.LookPath(tool)
+		require.NoErrorf(t, err, "these tests need %s: install the packages swtpm and swtpm-tools", tool)
+	}
+	state, err := os.MkdirTemp("", "swtpm") // t.TempDir may have a comma, which swtpm takes for the end
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(state) })
+	out, err := exec.Command("swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", banks).CombinedOutput()
+	require.NoErrorf(t, err, "swtpm_setup: %s", out)
+	return state
 }
 
 func socketPair(t testing.TB) (ours net.Conn, theirs *os.File) {

@@ -37,6 +37,8 @@ type TPM struct {
 	// aks are the attestation keys that are open. They belong to whoever has the
 	// turn.
 	aks map[attestation.Variant]*client.Key
+	// separated is whether separate has been done. It belongs to the turn, too.
+	separated bool
 }
 
 // Open opens /dev/tpmrm0 or, where that does not exist, /dev/tpm0. The error
@@ -126,12 +128,13 @@ func exclusively[T any](ctx context.Context, t *TPM, op func() (T, error)) (T, e
 	done := make(chan outcome, 1)
 	go func() {
 		value, err := op()
+		err = t.explain(err)
 		<-t.turn // before anybody can take op for done
 		done <- outcome{value, err}
 	}()
 	select {
 	case o := <-done:
-		return o.value, explain(o.err)
+		return o.value, o.err
 	case <-ctx.Done():
 		return none, fmt.Errorf("waiting for a TPM command: %w", ctx.Err())
 	}

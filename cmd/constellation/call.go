@@ -7,11 +7,13 @@ import (
 	"io"
 
 	"disk-mapper/attestation/atls"
+	"disk-mapper/internal/dial"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/recoverproto"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 )
 
@@ -42,7 +44,7 @@ type caller struct {
 func (c caller) push(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.pace.attempt)
 	defer cancel()
-	var line line
+	line := line{dialer: dial.Dialer{Resolve: c.pace.dial, Connect: c.pace.dial}}
 	conn, err := c.dial(&line)
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func (c caller) push(ctx context.Context) error {
 func (c caller) dial(line *line) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		grpc.WithContextDialer(line.dial),
-		grpc.WithTransportCredentials(line.watch(atls.ClientCredentials(atls.Unattested, c.nodes))),
+		grpc.WithTransportCredentials(line.watch(c.handshakes())),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: c.pace.dial}),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithMaxHeaderListSize(maxHeaders),
@@ -71,6 +73,15 @@ func (c caller) dial(line *line) (*grpc.ClientConn, error) {
 		options = append(options, grpc.WithPerRPCCredentials(*c.operator))
 	}
 	return grpc.NewClient("passthrough:///"+c.address, options...)
+}
+
+// handshakes have the operator introduced in the ClientHello, if there is one to
+// prove.
+func (c caller) handshakes() credentials.TransportCredentials {
+	if c.operator == nil {
+		return atls.ClientCredentials(atls.Unattested, c.nodes)
+	}
+	return atls.Introduced(atls.Unattested, c.nodes, c.operator.introduce)
 }
 
 // handOver speaks the streaming form of Recover: measurement secret, the disk's

@@ -37,7 +37,8 @@ func TestPush(t *testing.T) {
 		"closes the connection": {func(c *net.TCPConn) { _, _ = c.Read(make([]byte, 1<<20)) }, errUnavailable, "closed during the handshake"},
 		"is an HTTP server":     {func(c *net.TCPConn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, nil, "is it the recovery port"},
 		"is an SSH server":      {func(c *net.TCPConn) { _, _ = c.Write([]byte("SSH-2.0-OpenSSH_9.6\r\n")) }, nil, "is it the recovery port"},
-		"sends a TLS alert":     {func(c *net.TCPConn) { _, _ = c.Write([]byte{21, 3, 3, 0, 2, 2, 80}); _, _ = io.Copy(io.Discard, c) }, nil, "broke off the handshake"},
+		"sends a TLS alert":     {alert(40), nil, "broke off the handshake"},
+		"cannot attest itself":  {alert(80), nil, "cannot attest itself, and got no key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testCaller(t, listenRaw(t, tt.peer), atls.AcceptAnyPeer)
@@ -120,5 +121,13 @@ func TestAttestation(t *testing.T) {
 			assert.NotErrorIs(t, err, errNotReady)
 			assert.Empty(t, got, "no key for a node that is not trusted")
 		})
+	}
+}
+
+// alert ends the handshake with a fatal alert of this number.
+func alert(number byte) func(*net.TCPConn) {
+	return func(c *net.TCPConn) {
+		_, _ = c.Write([]byte{21, 3, 3, 0, 2, 2, number})
+		_, _ = io.Copy(io.Discard, c)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"disk-mapper/internal/printable"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -66,10 +68,10 @@ func (w workspace) clusterAddress() (string, error) {
 func (w workspace) read(file string, unmarshal func([]byte, any) error, into any) error {
 	raw, err := os.ReadFile(w.path(file))
 	if err != nil {
-		return err
+		return printable.Error(err)
 	}
 	if err := unmarshal(raw, into); err != nil {
-		return fmt.Errorf("reading %s: %w", w.path(file), err)
+		return fmt.Errorf("reading %s: %w", printable.Text(w.path(file)), printable.Error(err))
 	}
 	return nil
 }
@@ -84,7 +86,7 @@ func parseEndpoint(text string) (string, error) {
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if net.ParseIP(host) == nil && !hostName.MatchString(host) || err != nil || number == 0 {
-		return "", fmt.Errorf("endpoint %q: want HOST or HOST:PORT", text)
+		return "", fmt.Errorf("endpoint %s: want HOST or HOST:PORT", printable.Quote(text))
 	}
 	return net.JoinHostPort(host, port), nil
 }

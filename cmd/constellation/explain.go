@@ -11,18 +11,23 @@ import (
 
 	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/printable"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
+// cannotAttest is the alert, as package tls words it, with which a node ends a
+// handshake in which it cannot make its attestation.
+const cannotAttest = "tls: internal error"
+
 // explain turns the failure of a push into words for the operator. The result
 // is errUnavailable or errNotReady if another attempt may help.
 func (c caller) explain(err error, disk keys.DiskID, fault error) error {
 	told, isStatus := status.FromError(err)
 	if !isStatus { // ours, not from gRPC
-		return fmt.Errorf("node at %s: %w", c.address, err)
+		return fmt.Errorf("node at %s: %w", c.address, printable.Error(err))
 	}
 	if told.Code() == codes.Unavailable {
 		return c.explainUnavailable(told, fault)
@@ -38,7 +43,7 @@ func (c caller) explainUnavailable(told *status.Status, fault error) error {
 		return fmt.Errorf("there is no host of this name: %w", unknown)
 	}
 	if fault != nil {
-		return fmt.Errorf("%w at %s: %w", errUnavailable, c.address, fault)
+		return fmt.Errorf("%w at %s: %w", errUnavailable, c.address, printable.Error(fault))
 	}
 	return fmt.Errorf("%w at %s: %s", errUnavailable, c.address, quote(told))
 }
@@ -51,13 +56,18 @@ func (c caller) explainHandshake(err error) error {
 			"Its attestation does not fit the expected measurements. Are they those of the image that the node runs, "+
 			"and is --compat that of its release?", c.address, err)
 	}
+	err = printable.Error(err) // what is refused has done that itself, line by line
 	network, isNetwork := errors.AsType[*net.OpError](err)
 	switch {
 	case isNetwork && (network.Op == "read" || network.Op == "write"), isDeadline(err):
 		return fmt.Errorf("%w at %s: %w", errNotReady, c.address, err)
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w at %s: the connection was closed during the handshake", errUnavailable, c.address)
-	case isNetwork: // a TLS alert
+	case isNetwork && network.Err.Error() == cannotAttest:
+		return fmt.Errorf("the node at %s cannot attest itself, and got no key (%w). "+
+			"Its TPM may be locked, which power cuts can bring about and which passes, or it may be missing. "+
+			"The node's serial console says which, and for how long: look there, then try again", c.address, err)
+	case isNetwork: // another TLS alert
 		return fmt.Errorf("the node at %s broke off the handshake (%w): its serial console may say why", c.address, err)
 	default:
 		return fmt.Errorf("%s does not answer like a node; is it the recovery port of one? %w", c.address, err)
@@ -99,4 +109,4 @@ func isDeadline(err error) bool {
 }
 
 // quote shows what a peer said without letting it write to the terminal.
-func quote(told *status.Status) string { return fmt.Sprintf("%.300q", told.Message()) }
+func quote(told *status.Status) string { return printable.Quote(told.Message()) }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 
+	"disk-mapper/internal/printable"
 	"disk-mapper/internal/sshproof"
 
 	"golang.org/x/crypto/ssh"
@@ -16,7 +17,8 @@ import (
 )
 
 // identity proves to nodes that the caller has an operator's SSH key. Each call
-// has a proof of its own, for the TLS session that it goes over.
+// has a proof of its own, for the TLS session that it goes over; and each connection
+// has one in its ClientHello, so that the operator does not wait behind strangers.
 type identity struct{ key ssh.Signer }
 
 // readIdentity reads a private key. If the file is encrypted, or a public key,
@@ -24,12 +26,12 @@ type identity struct{ key ssh.Signer }
 func readIdentity(path, socket string) (identity, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return identity{}, fmt.Errorf("identity: %w", err)
+		return identity{}, fmt.Errorf("identity: %w", printable.Error(err))
 	}
 	defer clear(raw)
 	key, err := signer(raw, socket)
 	if err != nil {
-		return identity{}, fmt.Errorf("identity %s: %w", path, err)
+		return identity{}, fmt.Errorf("identity %s: %w", printable.Text(path), printable.Error(err))
 	}
 	return identity{key}, nil
 }
@@ -87,6 +89,11 @@ func (i identity) GetRequestMetadata(ctx context.Context, _ ...string) (map[stri
 		return nil, err
 	}
 	return map[string]string{sshproof.Header: string(proof)}, nil
+}
+
+// introduce is for a ClientHello. Nodes that do not know it ignore it.
+func (i identity) introduce(serverName string) ([]string, error) {
+	return sshproof.ProveHello(serverName, i.key)
 }
 
 // RequireTransportSecurity keeps a proof from going over anything but TLS.

@@ -5,13 +5,17 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/sshproof"
 
 	"github.com/stretchr/testify/assert"
@@ -111,6 +115,56 @@ func TestIdentity(t *testing.T) {
 			<-won
 		})
 	}
+}
+
+// TestOperatorIsIntroduced: the ClientHello proves the operator's key, and servers
+// that do not know of it go on as ever: of before ALPN, and with h2 alone.
+func TestOperatorIsIntroduced(t *testing.T) {
+	operator := newOperator(t)
+	raw, err := os.ReadFile(operator.private)
+	require.NoError(t, err)
+	key, err := ssh.ParsePrivateKey(raw)
+	require.NoError(t, err)
+	for name, tc := range map[string]struct {
+		as        *identity
+		protocols []string
+	}{
+		"to a server with h2":        {&identity{key}, []string{"h2"}},
+		"to a server of before ALPN": {&identity{key}, nil},
+		"nobody to introduce":        {nil, []string{"h2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			certificate, err := tls.X509KeyPair(selfSigned(t))
+			require.NoError(t, err)
+			var hello *tls.ClientHelloInfo
+			ours, theirs := net.Pipe()
+			defer ours.Close()
+			server := tls.Server(theirs, &tls.Config{NextProtos: tc.protocols, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				hello = h
+				return &certificate, nil
+			}, SessionTicketsDisabled: true})
+			shaken := make(chan error, 1)
+			go func() { shaken <- server.Handshake() }()
+			_, _, err = caller{nodes: atls.AcceptAnyPeer, operator: tc.as}.handshakes().ClientHandshake(t.Context(), "", ours)
+			require.NoError(t, err)
+			require.NoError(t, <-shaken)
+			assert.Equal(t, "h2", hello.SupportedProtos[0])
+			assert.Equal(t, tc.as != nil, operator.authorised(t).Hellos().Proven(hello))
+		})
+	}
+}
+
+// selfSigned is a certificate and its key.
+func selfSigned(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	require.NoError(t, err)
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
 }
 
 func TestIdentityOfAnotherType(t *testing.T) {

@@ -5,12 +5,16 @@ import (
 	"net"
 	"sync"
 
+	"disk-mapper/internal/dial"
+
 	"google.golang.org/grpc/credentials"
 )
 
 // line watches the connection of one attempt come up and keeps the error that
 // stopped it, which gRPC would hand on as text only.
 type line struct {
+	dialer dial.Dialer
+
 	mu    sync.Mutex
 	fault error
 }
@@ -39,8 +43,7 @@ func (l *line) set(fault error) {
 }
 
 func (l *line) dial(ctx context.Context, address string) (net.Conn, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+	conn, err := l.dialer.TCP(ctx, address)
 	if err != nil {
 		l.set(dialFault{err})
 	}

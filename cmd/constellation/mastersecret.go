@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 
+	"disk-mapper/internal/argument"
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/printable"
 
 	"github.com/spf13/cobra"
 )
@@ -26,12 +28,17 @@ only you can read. An existing file is never overwritten.
 
 All disk keys of the cluster derive from this secret. Whoever has the file can
 read the disks; whoever loses it can no longer recover the cluster.`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unexpected argument %s: the file goes with --master-secret", printable.Quote(args[0]))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return createMasterSecret(files.path(file), cmd.OutOrStdout())
 		},
 	}
-	create.Flags().StringVar(&file, "master-secret", defaultMasterSecret, "write the master secret to this `FILE`")
+	create.Flags().Var(argument.NewWord(&file, defaultMasterSecret), "master-secret", "write the master secret to this `FILE`")
 	group.AddCommand(create)
 	return group
 }
@@ -39,12 +46,12 @@ read the disks; whoever loses it can no longer recover the cluster.`,
 func createMasterSecret(path string, out io.Writer) error {
 	err := keys.WriteNew(path, newMasterSecret())
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("creating master secret: %s exists already and is never overwritten: if its cluster is gone, move it away yourself", path)
+		return fmt.Errorf("creating master secret: %s exists already and is never overwritten: if its cluster is gone, move it away yourself", printable.Text(path))
 	}
 	if err != nil {
-		return fmt.Errorf("creating master secret: %w", err)
+		return fmt.Errorf("creating master secret: %w", printable.Error(err))
 	}
-	_, err = fmt.Fprintf(out, "Your master secret was written to %s.\nKeep it safe, and keep a copy elsewhere: without it the cluster cannot be recovered.\n", path)
+	_, err = fmt.Fprintf(out, "Your master secret was written to %s.\nKeep it safe, and keep a copy elsewhere: without it the cluster cannot be recovered.\n", printable.Text(path))
 	return err
 }
 

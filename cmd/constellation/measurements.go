@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"disk-mapper/attestation/verify"
+	"disk-mapper/internal/printable"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -21,11 +23,11 @@ var (
 // generations of the file have many more members, which do not matter here.
 type configFile struct {
 	Attestation map[string]*struct {
-		Measurements map[int]measurement `yaml:"measurements"`
+		Measurements indexed[measurement] `yaml:"measurements"`
 	} `yaml:"attestation"`
 	Provider map[string]*struct { // up to v2.1
-		Measurements map[int]string `yaml:"measurements"`
-		Enforced     []int          `yaml:"enforcedMeasurements"`
+		Measurements indexed[string] `yaml:"measurements"`
+		Enforced     []int           `yaml:"enforcedMeasurements"`
 	} `yaml:"provider"`
 }
 
@@ -79,7 +81,7 @@ func oldMeasurements(values map[int]string, enforced []int) (map[int]verify.Meas
 	for pcr, value := range values {
 		raw, err := base64.StdEncoding.DecodeString(value)
 		if err != nil {
-			return nil, fmt.Errorf("measurement %d: %w", pcr, err)
+			return nil, fmt.Errorf("measurement %d: %w", pcr, printable.Error(err))
 		}
 		expected[pcr] = verify.Measurement{Expected: raw, WarnOnly: !slices.Contains(enforced, pcr)}
 	}
@@ -105,13 +107,53 @@ func (m *measurement) UnmarshalYAML(node *yaml.Node) error {
 	if node.Kind == yaml.ScalarNode {
 		into = &parts.Expected
 	}
+	if err := knownMembers(node, "expected", "warnOnly"); err != nil {
+		return err
+	}
 	if err := node.Decode(into); err != nil {
 		return err
 	}
 	raw, err := hex.DecodeString(parts.Expected)
 	if err != nil {
-		return fmt.Errorf("line %d: measurement: %w", node.Line, err)
+		return fmt.Errorf("line %d: measurement: %w", node.Line, err) // hex names one character, quoted
 	}
 	*m = measurement{Expected: raw, WarnOnly: parts.WarnOnly}
+	return nil
+}
+
+// knownMembers: a misspelt member would leave its default in force.
+func knownMembers(node *yaml.Node, known ...string) error {
+	if node.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i < len(node.Content); i += 2 {
+		if name := node.Content[i].Value; !slices.Contains(known, name) {
+			return fmt.Errorf("line %d: unknown member %s of a measurement, want %s", node.Content[i].Line, printable.Quote(name), strings.Join(known, " and "))
+		}
+	}
+	return nil
+}
+
+// indexed are values by the number of a PCR, which YAML can write in many ways.
+type indexed[T any] map[int]T
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (v *indexed[T]) UnmarshalYAML(node *yaml.Node) error {
+	var plain map[int]T
+	if err := node.Decode(&plain); err != nil {
+		return err
+	}
+	seen := map[int]bool{}
+	for i := 0; node.Kind == yaml.MappingNode && i < len(node.Content); i += 2 {
+		var index int
+		if err := node.Content[i].Decode(&index); err != nil {
+			return err
+		}
+		if seen[index] {
+			return fmt.Errorf("line %d: measurement %d is there twice", node.Content[i].Line, index)
+		}
+		seen[index] = true
+	}
+	*v = plain
 	return nil
 }

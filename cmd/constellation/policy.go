@@ -6,12 +6,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
 	"disk-mapper/attestation/gce"
 	"disk-mapper/attestation/verify"
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -36,7 +38,7 @@ type trust struct {
 	measurements    string // file, counts before config
 	config          string // file
 	skipAttestation bool
-	binding         attestation.Binding
+	profile         attestation.Profile
 }
 
 // nodes returns the policy about nodes. There is no default that accepts them
@@ -50,36 +52,45 @@ func (t trust) nodes(files workspace, notes io.Writer) (atls.Policy, error) {
 	if err != nil {
 		return atls.Policy{}, err
 	}
+	if open := expected.Unenforced(); len(open) > 0 {
+		fmt.Fprintf(notes, "Note: of PCRs 0 to 15, these may hold any value: %s.\n", strings.Trim(fmt.Sprint(open), "[]"))
+	}
 	warn := func(text string) { fmt.Fprintln(notes, "Warning:", text) }
-	return atls.Require(verify.New(expected, t.binding, gce.New(cloud.NewHTTPClient(), os.Getenv(googleToken)), warn)), nil
+	return atls.Require(verify.New(expected, t.profile.Binding, gce.New(cloud.NewHTTPClient(), os.Getenv(googleToken)), warn)), nil
 }
 
 func (t trust) expected(files workspace) (verify.Policy, error) {
 	if t.measurements == "" {
-		return configPolicy(files, t.config)
+		return t.configPolicy(files)
 	}
 	path := files.path(t.measurements)
-	raw, err := os.ReadFile(path)
+	raw, err := verify.ReadPolicyFile(path)
 	if err != nil {
-		return verify.Policy{}, fmt.Errorf("expected measurements: %w", err)
+		return verify.Policy{}, fmt.Errorf("expected measurements: %w", printable.Error(err))
 	}
 	policy, err := verify.ParsePolicy(raw)
+	if err == nil {
+		policy, err = policy.ForWaiting(t.profile)
+	}
 	if err != nil {
-		return verify.Policy{}, fmt.Errorf("expected measurements %s: %w", path, err)
+		return verify.Policy{}, fmt.Errorf("expected measurements %s: %w", printable.Text(path), err)
 	}
 	return policy, nil
 }
 
-func configPolicy(files workspace, file string) (verify.Policy, error) {
-	path := files.path(file)
+func (t trust) configPolicy(files workspace) (verify.Policy, error) {
+	path := files.path(t.config)
 	var config configFile
-	err := files.read(file, yaml.Unmarshal, &config)
+	err := files.read(t.config, yaml.Unmarshal, &config)
 	if err == nil {
 		policy, err := config.policy()
 		if err == nil {
+			policy, err = policy.ForWaiting(t.profile)
+		}
+		if err == nil {
 			return policy, nil
 		}
-		return verify.Policy{}, refusal(fmt.Errorf("%s: %w", path, err))
+		return verify.Policy{}, refusal(fmt.Errorf("%s: %w", printable.Text(path), err))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return verify.Policy{}, refusal(fmt.Errorf("%w: %w", errNoMeasurements, err))

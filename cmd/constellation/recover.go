@@ -7,7 +7,9 @@ import (
 	"os"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/argument"
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/printable"
 
 	"github.com/spf13/cobra"
 )
@@ -64,20 +66,20 @@ func recoverCommand(files *workspace, speed pace) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVarP(&opts.endpoint, "endpoint", "e", "", "recover the nodes at `HOST[:PORT]` (default: port 9999 of the cluster's address in "+stateFile+" or "+clusterIDFile+")")
-	flags.StringVar(&opts.masterSecret, "master-secret", defaultMasterSecret, "read the cluster's master secret from this `FILE`")
-	flags.StringVar(&opts.trust.measurements, "measurements", "", "read the expected measurements of nodes, and their variant, from this JSON `FILE`")
-	flags.StringVar(&opts.trust.config, "config", defaultConfig, "read the expected measurements from this YAML `FILE` if there is no --measurements")
-	flags.StringVar(&opts.identity, "identity", "", "prove to nodes that demand it that you have this SSH key: a private key `FILE`, or a public one whose private key is in the SSH agent")
-	flags.StringVar(&opts.compat, "compat", attestation.Profile224.Name, "be compatible with nodes of this `RELEASE`: 2.24 or 2.1")
+	flags.VarP(argument.NewWord(&opts.endpoint, ""), "endpoint", "e", "recover the nodes at `HOST[:PORT]` (default: port 9999 of the cluster's address in "+stateFile+" or "+clusterIDFile+")")
+	flags.Var(argument.NewWord(&opts.masterSecret, defaultMasterSecret), "master-secret", "read the cluster's master secret from this `FILE`")
+	flags.Var(argument.NewWord(&opts.trust.measurements, ""), "measurements", "read the expected measurements of nodes, and their variant, from this JSON `FILE`")
+	flags.Var(argument.NewWord(&opts.trust.config, defaultConfig), "config", "read the expected measurements from this YAML `FILE` if there is no --measurements")
+	flags.Var(argument.NewWord(&opts.identity, ""), "identity", "prove to nodes that demand it that you have this SSH key: a private key `FILE`, or a public one whose private key is in the SSH agent")
+	flags.Var(argument.NewWord(&opts.compat, attestation.Profile224.Name), "compat", "be compatible with nodes of this `RELEASE`: 2.24 or 2.1")
 	flags.BoolVar(&opts.trust.skipAttestation, "insecure-skip-attestation", false, "give the key to whatever answers at the endpoint")
-	command.MarkFlagsMutuallyExclusive("measurements", "insecure-skip-attestation")
+	command.MarkFlagsMutuallyExclusive("measurements", "config", "insecure-skip-attestation") // no one of them is passed over
 	return command
 }
 
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("unexpected argument %q: the address of the nodes goes with --endpoint", args[0])
+		return fmt.Errorf("unexpected argument %s: the address of the nodes goes with --endpoint", printable.Quote(args[0]))
 	}
 	return nil
 }
@@ -87,13 +89,16 @@ func (o recoverOptions) recover(ctx context.Context, files workspace, speed pace
 	if err != nil {
 		return err
 	}
-	o.trust.binding = profile.Binding
+	o.trust.profile = profile
 	secretFile := files.path(o.masterSecret)
 	master, err := keys.ReadMasterSecret(secretFile)
 	if err != nil {
 		return err
 	}
 	defer master.Wipe()
+	if err := keys.CheckPrivate(secretFile); err != nil {
+		fmt.Fprintln(notes, "Warning:", err)
+	}
 	address, err := files.endpoint(o.endpoint)
 	if err != nil {
 		return err

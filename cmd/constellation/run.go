@@ -6,6 +6,9 @@ import (
 	"io"
 	"path/filepath"
 
+	"disk-mapper/internal/argument"
+	"disk-mapper/internal/printable"
+
 	"github.com/spf13/cobra"
 )
 
@@ -19,8 +22,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer, speed pace) error {
 	root := rootCommand(speed)
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(output{stdout})
+	root.SetErr(output{stderr})
 	return root.ExecuteContext(ctx)
 }
 
@@ -37,9 +40,9 @@ master secret, a small file that only you have. Make it with
 		SilenceUsage:  true,
 	}
 	var files workspace
-	root.PersistentFlags().StringVarP(&files.dir, "workspace", "C", "", "look for all files in this `DIRECTORY` (default: the current one)")
+	root.PersistentFlags().VarP(argument.NewWord(&files.dir, ""), "workspace", "C", "look for all files in this `DIRECTORY` (default: the current one)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w\nSee %q", err, cmd.CommandPath()+" --help")
+		return fmt.Errorf("%w\nSee %q", printable.Error(err), cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(recoverCommand(&files, speed), masterSecretCommand(&files))
 	return root

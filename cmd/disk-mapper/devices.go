@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"disk-mapper/internal/printable"
 )
 
 // maxDevices is how many are listed in an error.
@@ -47,7 +49,7 @@ func (d devices) await(ctx context.Context, path string, find finder) (string, e
 func (d devices) missing(path string, unseen error) error {
 	err := fmt.Errorf("state disk %s did not appear within %v; block devices here: %s", path, diskTimeout, d)
 	if unseen != nil {
-		err = fmt.Errorf("%w; one of them could not be looked at: %w", err, unseen)
+		err = fmt.Errorf("%w; one of them could not be looked at: %w", err, printable.Error(unseen))
 	}
 	return err
 }
@@ -79,7 +81,7 @@ func (d devices) String() string {
 	for _, name := range d.whole() {
 		sectors, err := strconv.ParseUint(d.attribute(name, "size"), 10, 54)
 		if err == nil && sectors > 0 {
-			all = append(all, fmt.Sprintf("%s (%d bytes, model %.64q, serial %.64q)", name, sectors*512, d.attribute(name, "device/model"), d.serial(name)))
+			all = append(all, d.describe(name, sectors*512))
 		}
 	}
 	if len(all) > maxDevices {
@@ -89,6 +91,12 @@ func (d devices) String() string {
 		return "none"
 	}
 	return strings.Join(all, ", ")
+}
+
+// describe quotes what is the host's, and what a disk says of itself.
+func (d devices) describe(name string, bytes uint64) string {
+	model, serial := d.attribute(name, "device/model"), d.serial(name)
+	return fmt.Sprintf("%s (%d bytes, model %s, serial %s)", printable.Text(name), bytes, printable.Quote(model), printable.Quote(serial))
 }
 
 // serial is where virtio, NVMe or SCSI have it.

@@ -7,6 +7,7 @@ import (
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/disk"
 	"disk-mapper/internal/keys"
+	"disk-mapper/rejoinclient"
 	"disk-mapper/setup"
 
 	"go.uber.org/zap"
@@ -42,7 +43,7 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 	if err := d.Prove(current); err != nil {
 		return err
 	}
-	tpm, err := vtpm.Open()
+	tpm, err := startTPM(ctx, vtpm.Open, o.profile.Binding, log)
 	if err != nil {
 		return err
 	}
@@ -53,20 +54,17 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 	}
 	log = log.Named("enroll")
 	metadata := o.metadata()
-	joinServices, err := joinPolicy(joinPolicyFile, o.profile, log)
+	policy, err := joinPolicy(joinPolicyFile, o.profile, log)
 	if err != nil {
 		return err
 	}
-	office := registry{
-		metadata: metadata, sources: o.endpoints(metadata), issuer: issuer,
-		joinServices: joinServices, disk: d.ID(), log: log,
-	}
-	t, err := office.ticket(ctx)
+	client := rejoinclient.New(issuer, policy, log, o.endpoints(metadata)...)
+	t, err := joinServices{metadata: metadata, client: client, disk: d.ID(), log: log}.ticket(ctx)
 	if err != nil {
 		return err
 	}
 	defer t.wipe()
-	e := enrolment{register: register{tpm, o.profile.ClusterIDPCR}, disk: d, writeState: disk.WriteNodeState}
+	e := enrolment{register: setup.OneCluster{Register: register{tpm, o.profile.ClusterIDPCR}, ID: o.cluster}, disk: d, writeState: disk.WriteNodeState}
 	if err := e.run(ctx, current, t); err != nil {
 		return err
 	}

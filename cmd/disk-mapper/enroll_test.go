@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"disk-mapper/attestation/atls"
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/joinproto"
@@ -87,23 +88,23 @@ func TestTicketLengths(t *testing.T) {
 	}
 }
 
-// TestTicketIsAskedForWithoutEnd: a node whose platform or cluster is not ready
-// yet goes on asking, and says why.
-func TestTicketIsAskedForWithoutEnd(t *testing.T) {
+// TestRoleIsAskedForWithoutEnd: a node whose platform is not ready yet goes on
+// asking, and says why.
+func TestRoleIsAskedForWithoutEnd(t *testing.T) {
 	for name, tc := range map[string]struct {
 		metadata metadata
 		why      string
 	}{
-		"metadata down": {metadata{err: errBroken}, "broken"},
-		"role unknown":  {metadata{role: cloud.Unknown}, "control-plane node or a worker"},
-		"no endpoint":   {metadata{role: cloud.Worker}, "no endpoints"},
+		"metadata down": {metadata{answer: answer{err: errBroken}}, "broken"},
+		"role unknown":  {metadata{answer: answer{role: cloud.Unknown}}, "control-plane node or a worker"},
+		"hostile text":  {metadata{answer: answer{err: errors.New("\x1b[2J")}}, `\x1b[2J`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				core, logs := observer.New(zap.WarnLevel)
 				ctx, cancel := context.WithTimeoutCause(t.Context(), 58*time.Second, errBroken)
 				defer cancel()
-				_, err := registry{metadata: tc.metadata, sources: []rejoinclient.Endpoints{noEndpoints{}}, log: zap.New(core)}.ticket(ctx)
+				_, err := joinServices{metadata: tc.metadata, log: zap.New(core)}.ticket(ctx)
 				assert.ErrorIs(t, err, errBroken)
 				assert.Equal(t, 12, logs.FilterMessage("Failed to get a join ticket, trying again").Len())
 				assert.Contains(t, logs.All()[0].ContextMap()["error"], tc.why)
@@ -112,25 +113,31 @@ func TestTicketIsAskedForWithoutEnd(t *testing.T) {
 	}
 }
 
-type noEndpoints struct{}
+// TestJoinServicesAreAskedWithoutEnd: so does one that finds nobody to ask.
+func TestJoinServicesAreAskedWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		source := &counted{}
+		client := rejoinclient.New(nil, atls.AcceptAnyPeer, zap.New(core), source)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, errBroken)
+		defer cancel()
+		_, err := joinServices{metadata: metadata{answer: answer{role: cloud.Worker}}, client: client, disk: keys.NewDiskID(), log: zap.New(core)}.ticket(ctx)
+		assert.ErrorIs(t, err, errBroken)
+		assert.Greater(t, source.calls, 100)
+		require.Equal(t, 1, logs.Len())
+		assert.Equal(t, "no endpoints", logs.All()[0].ContextMap()["error"])
+	})
+}
 
-func (noEndpoints) JoinEndpoints(context.Context) ([]string, error) {
+// counted is a source that knows nobody.
+type counted struct{ calls int }
+
+func (c *counted) JoinEndpoints(context.Context) ([]string, error) {
+	c.calls++
 	return nil, errors.New("no endpoints")
 }
 
 func TestMountedFrom(t *testing.T) {
 	assert.ErrorContains(t, mountedFrom(t.TempDir(), "/dev/null"), "is not mounted at")
 	assert.ErrorContains(t, mountedFrom(t.TempDir(), "/dev/no-such-device"), "looking at /dev/no-such-device")
-}
-
-// listed is a source that knows these.
-type listed []string
-
-func (l listed) JoinEndpoints(context.Context) ([]string, error) { return l, nil }
-
-func TestEachEndpointIsAskedOnce(t *testing.T) {
-	sources := []rejoinclient.Endpoints{listed{"a", "b"}, noEndpoints{}, listed{"c", "a"}}
-	endpoints, err := registry{sources: sources}.endpoints(t.Context())
-	assert.Equal(t, []string{"a", "b", "c"}, endpoints)
-	assert.Error(t, err, "the source that failed")
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"disk-mapper/internal/printable"
 )
 
 // finder looks for the disk that a platform attached as the state disk. It returns
@@ -24,7 +26,7 @@ func (d devices) locate(path string, find finder) (found string, unseen, err err
 	}
 	names, unseen := find(d)
 	if len(names) > 1 {
-		return "", nil, fmt.Errorf("want one state disk, but it can be any of %s; block devices here: %s", strings.Join(names, ", "), d)
+		return "", nil, fmt.Errorf("want one state disk, but it can be any of %s; block devices here: %s", printable.Text(strings.Join(names, ", ")), d)
 	}
 	if unseen != nil || len(names) == 0 { // what was not seen may be a second one
 		return "", unseen, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -16,9 +17,14 @@ const growUsage = `disk-mapper grow wipes the rest of a new state disk behind it
 at /run/state, and grows the file system over it, step by step, until it fills the disk. It
 yields to others who use the disk. On a disk that is complete it ends at once.
 
-  disk-mapper grow [-v N]
+With -until it grows nothing: it waits until so much is free in the file system, while the
+disk-mapper grow of the unit grows it, or until it has its full size, when more will not come.
 
-Exit status: 0 complete, or ended by SIGTERM: the next run goes on; 1 failed, 2 usage.
+  disk-mapper grow [-v N]
+  disk-mapper grow -until SIZE [-v N]
+
+Exit status: 0 complete, or ended by SIGTERM: the next start goes on; 1 failed, 2 usage.
+With -until: 0 there is that room, or full size; 1 failed or ended before, 2 usage.
 
 Flags:
 `
@@ -27,15 +33,24 @@ Flags:
 const growInterval = 30 * time.Second
 
 // grow runs in the booted system until the file system fills the state disk. To be
-// ended before that is no failure: the next run goes on.
+// ended before that is no failure: the next start goes on.
 func grow(ctx context.Context, args []string, notify func(string), stderr io.Writer) int {
 	f := subcommand("grow", growUsage, stderr)
 	verbosity := f.Int("v", 0, "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
+	var until size
+	f.Var(&until, "until", "wait for this much room, as 512M, 4G or 1T (of 1024), and grow nothing")
 	if status, ok := parsed(f, args, 0); !ok {
 		return status
 	}
 	log := logging.New(stderr, *verbosity).Named("grow")
 	defer func() { _ = log.Sync() }() // the console cannot be synced
+	if until > 0 {
+		if err := awaitRoom(ctx, int64(until), lookAtRoom, notify, log); err != nil {
+			log.Error("Failed to wait for room on the state disk", zap.Error(err))
+			return exitFailed
+		}
+		return 0
+	}
 	if err := growDisk(ctx, notify, log); err != nil {
 		log.Error("Failed to grow the state disk", zap.Error(err))
 		return exitFailed
@@ -48,10 +63,6 @@ func growDisk(ctx context.Context, notify func(string), log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	if begin.Done == begin.Total {
-		log.Debug("The state disk has its full size")
-		return nil
-	}
 	if err := mountedFrom(stateMount, mappingPath); err != nil {
 		return err
 	}
@@ -61,11 +72,19 @@ func growDisk(ctx context.Context, notify func(string), log *zap.Logger) error {
 	}
 	defer record.end()
 	g := growth{begin: begin, start: time.Now(), notify: notify, record: record, log: log}
-	switch err := disk.Grow(ctx, mappingPath, stateMount, g.report); {
+	return g.ended(disk.Grow(ctx, mappingPath, stateMount, g.report))
+}
+
+// ended says how a growth ended, and returns why it failed. It goes by the error: a
+// disk can fail when somebody ends the growth.
+func (g *growth) ended(err error) error {
+	switch {
+	case err == nil && g.begin.Done == g.begin.Total:
+		g.log.Debug("The state disk has its full size")
 	case err == nil:
-		log.Info("Grew the state disk to its full size", zap.Duration("duration", time.Since(g.start)))
-	case ctx.Err() != nil:
-		log.Info("Growing the state disk was interrupted, the next boot goes on", g.pace.Fields()...)
+		g.log.Info("Grew the state disk to its full size", zap.Duration("duration", time.Since(g.start)))
+	case errors.Is(err, disk.ErrInterrupted):
+		g.log.Info("Growing the state disk was interrupted, the next start goes on", g.pace.Fields()...)
 	default:
 		return err
 	}

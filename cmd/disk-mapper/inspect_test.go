@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"disk-mapper/disk"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,10 +49,11 @@ func TestInspect(t *testing.T) {
 		"joined":        {realDisk(t, "cryptsetup-2.6.1-token-true", same), 0, "joined", []string{"never formats it", "origin  Constellation v2.10 to v2.24", "argon2id"}},
 		"joined, old":   {realDisk(t, "cryptsetup-2.6.1-passes-9", same), 0, "joined", []string{"origin  Constellation v2.0 to v2.9", "keyslot kdf time"}},
 		"prepared":      {realDisk(t, "disk-mapper-prepared", same), 3, "prepared", []string{"The daemon formats it", "origin  disk-mapper, format"}},
-		"blank":         {realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b) }), 4, "blank", []string{"The daemon formats it"}},
-		"blank, noise":  {realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b); b[77] = 7 }), 4, "blank", []string{"require-blank"}},
+		"blank":         {realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b) }), 4, "blank", []string{"zeros", "The daemon formats it"}},
+		"noise":         {realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b); b[77], b[1] = 7, 1 }), 5, "refused", []string{"found  something else at byte 1", "foreign", "format-nonzero"}},
+		"one byte":      {realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b); b[7777] = 7 }), 5, "refused", []string{"found  something else at byte 7777", "damaged"}},
 		"damaged":       {realDisk(t, "disk-mapper-joined", func(b []byte) { b[5000] ^= 1 }), 5, "refused", []string{"does not touch", "damaged", "BAD  primary header checksum", "ok   secondary header checksum"}},
-		"foreign":       {realDisk(t, "disk-mapper-joined", func(b []byte) { clear(b); copy(b[1080:], "\x53\xef") }), 5, "refused", []string{"foreign", "ext4", "wipe all of this one"}},
+		"foreign":       {realDisk(t, "disk-mapper-joined", func(b []byte) { clear(b); copy(b[1080:], "\x53\xef") }), 5, "refused", []string{"foreign", "ext4", "disk-mapper wipe"}},
 		"tampered":      {realDisk(t, "disk-mapper-joined", func(b []byte) { b[16<<20+24] = 2 }), 5, "refused", []string{"tampered", "integrity superblock flags", "found  0x2"}},
 		"not supported": {realDisk(t, "disk-mapper-joined", func(b []byte) { clear(b); copy(b, "LUKS\xba\xbe\x00\x01") }), 5, "refused", []string{"unsupported", "use the release"}},
 	} {
@@ -87,10 +91,10 @@ func TestInspectWithoutADisk(t *testing.T) {
 	}{
 		"missing":      {[]string{"/no/such/disk"}, 1, "no such file"},
 		"a directory":  {[]string{t.TempDir()}, 1, "is a directory"},
-		"no argument":  {nil, 2, "disk-mapper inspect [-json] DEVICE|FILE"},
+		"no argument":  {nil, 2, "disk-mapper inspect [-json] [-master-secret FILE] DEVICE|FILE"},
 		"two":          {[]string{"a", "b"}, 2, "DEVICE|FILE"},
 		"unknown flag": {[]string{"-write", "a"}, 2, "not defined: -write"},
-		"help":         {[]string{"-help"}, 0, "Exit status: 0 joined, 3 prepared, 4 blank, 5 refused; 1 unreadable, 2 usage."},
+		"help":         {[]string{"-help"}, 0, "Exit status: 0 joined, 3 prepared, 4 blank, 5 refused, 6 a header backup; 7 the master secret does not"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -101,27 +105,45 @@ func TestInspectWithoutADisk(t *testing.T) {
 	}
 }
 
-// TestRequireBlank: only a disk of zeros is formatted then.
-func TestRequireBlank(t *testing.T) {
-	noise := realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b); b[77] = 7 })
-	zeros := realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b) })
+// TestOnlyZerosAreNew: what is not zeros is refused, and formatted only with
+// format-nonzero, if nothing recognises it.
+func TestOnlyZerosAreNew(t *testing.T) {
+	const said = "constel.state-disk="
+	fill := func(change func(b []byte)) string {
+		return realDisk(t, "disk-mapper-prepared", func(b []byte) { clear(b); change(b) })
+	}
+	zeros := fill(func([]byte) {})
+	noise := fill(func(b []byte) { copy(b, strings.Repeat("noise, ", len(b)/7)) })
+	wiped := fill(func(b []byte) { copy(b[20<<20:], "data of somebody") })
+	xfs := fill(func(b []byte) { copy(b, "XFSB") })
 	for name, tc := range map[string]struct {
-		path    string
-		strict  bool
-		refused bool
+		path, words string
+		want        disk.State
+		field       string
 	}{
-		"noise":         {noise, false, false},
-		"noise, strict": {noise, true, true},
-		"zeros, strict": {zeros, true, false},
+		"zeros":                         {zeros, "", disk.Blank, ""},
+		"zeros, strict":                 {zeros, said + "require-blank", disk.Blank, ""},
+		"zeros, dirty disks":            {zeros, said + "format-nonzero", disk.Blank, ""},
+		"noise":                         {noise, "", 0, "zeros"},
+		"noise, strict":                 {noise, said + "require-blank", 0, "zeros"},
+		"noise, dirty disks":            {noise, said + "format-nonzero", disk.Unrecognised, ""},
+		"zeros, then data":              {wiped, "", 0, "zeros"},
+		"zeros, then data, dirty disks": {wiped, said + "format-nonzero", 0, "zeros"},
+		"XFS, dirty disks":              {xfs, said + "format-nonzero", 0, "signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := openStateDisk(t.Context(), tc.path)
+			o, err := parseOptions([]string{"-csp=qemu"}, env(nil), tc.words, io.Discard)
 			require.NoError(t, err)
-			err = options{requireBlank: tc.strict}.admit(d.Device)
-			assert.Equal(t, tc.refused, err != nil, "%v", err)
-			if tc.refused {
-				assert.ErrorContains(t, err, "is not all zeros (its start is not) and was left untouched: constel.state-disk=require-blank")
+			d, err := openUnusedDisk(t.Context(), tc.path, o.openDisk())
+			if tc.field == "" {
+				require.NoError(t, err)
+				assert.Equal(t, tc.want, d.State())
+				return
 			}
+			var refusal *disk.Refusal
+			require.ErrorAs(t, err, &refusal)
+			assert.Equal(t, tc.field, refusal.Field)
+			assert.ErrorContains(t, err, "was left untouched")
 		})
 	}
 }

@@ -32,6 +32,7 @@ func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls
 	if err != nil {
 		return atls.Policy{}, fmt.Errorf("policy for JoinServices: %w", err)
 	}
+	log.Info("JoinServices are verified", zap.String("policy", path), zap.Ints("unenforced", policy.Unenforced()))
 	warn := func(text string) {
 		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text))
 	}
@@ -47,7 +48,9 @@ func readJoinPolicy(path string, profile attestation.Profile) (verify.Policy, er
 	if err != nil {
 		return verify.Policy{}, fmt.Errorf("%s: %w", path, err)
 	}
-	// A node that serves has joined: its PCR holds the cluster ID, which this node
-	// cannot know before it has the key.
-	return policy.Without(profile.ClusterIDPCR)
+	policy, err = policy.ForServing(profile)
+	if err != nil {
+		return verify.Policy{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return policy, nil
 }

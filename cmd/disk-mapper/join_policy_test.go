@@ -27,6 +27,8 @@ func TestJoinPolicy(t *testing.T) {
 		"none":                      {"", nil, 1},
 		"good":                      {`{"measurements": {"4": "` + zero + `", "15": "` + zero + `"}}`, nil, 0},
 		"only the PCR of a cluster": {`{"measurements": {"15": "` + zero + `"}}`, verify.ErrPolicy, 0},
+		"PCR 4 only warns":          {`{"measurements": {"4": {"expected": "` + zero + `", "warnOnly": true}, "9": "` + zero + `", "15": "` + zero + `"}}`, verify.ErrPolicy, 0},
+		"a certain cluster":         {`{"measurements": {"4": "` + zero + `", "15": "` + strings.Repeat("f", 64) + `"}}`, nil, 0},
 		"broken":                    {`{"measurements": `, verify.ErrPolicy, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,9 +36,10 @@ func TestJoinPolicy(t *testing.T) {
 			if tc.content != "" {
 				require.NoError(t, os.WriteFile(path, []byte(tc.content), 0o600))
 			}
-			core, logs := observer.New(zap.WarnLevel)
+			core, logs := observer.New(zap.InfoLevel)
 			_, err := joinPolicy(path, attestation.Profile224, zap.New(core))
 			assert.ErrorIs(t, err, tc.wantErr)
+			assert.Equal(t, err == nil && tc.warned == 0, logs.FilterMessage("JoinServices are verified").Len() == 1)
 			assert.Equal(t, tc.warned, logs.FilterMessage("JoinServices are not verified").Len())
 		})
 	}

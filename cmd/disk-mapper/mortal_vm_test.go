@@ -72,8 +72,8 @@ func (d mortalDisk) Unlock(ctx context.Context, key keys.DiskKey) error {
 	return d.at(ctx, "unlock")
 }
 
-func (d mortalDisk) Salt(ctx context.Context) (keys.MeasurementSalt, error) {
-	salt, err := d.stateDisk.Salt(ctx)
+func (d mortalDisk) MappedSalt(ctx context.Context) (keys.MeasurementSalt, error) {
+	salt, err := d.stateDisk.MappedSalt(ctx)
 	return salt, errors.Join(err, d.at(ctx, "salt"))
 }
 

@@ -8,6 +8,7 @@ import (
 	"disk-mapper/attestation"
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/qemu"
+	"disk-mapper/internal/printable"
 )
 
 // platform is one row of the table of what depends on where the VM runs.
@@ -117,5 +118,5 @@ func findPlatform(name string) (platform, error) {
 		}
 		return p, nil
 	}
-	return platform{}, fmt.Errorf("unknown cloud platform %q, want one of: %s (flag -csp, or constel.csp= on the kernel command line)", name, platformNames())
+	return platform{}, fmt.Errorf("unknown cloud platform %s, want one of: %s (flag -csp, or constel.csp= on the kernel command line)", printable.Quote(name), platformNames())
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"disk-mapper/attestation"
+	"disk-mapper/disk"
 	"disk-mapper/internal/cloud"
 	"disk-mapper/setup"
 
@@ -79,7 +80,7 @@ func TestStateDiskBehindALink(t *testing.T) {
 	require.NoError(t, os.Symlink("sdc", link))
 	path, err := thisMachine.await(t.Context(), link, nil)
 	require.NoError(t, err)
-	d, err := openUnusedDisk(t.Context(), path)
+	d, err := openUnusedDisk(t.Context(), path, disk.Open)
 	require.NoError(t, err)
 	assert.Equal(t, device, d.Path())
 }

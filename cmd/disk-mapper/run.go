@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -12,6 +11,7 @@ import (
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
 	"disk-mapper/attestation/vtpm"
+	"disk-mapper/disk"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
 	"disk-mapper/recoveryserver"
@@ -35,15 +35,22 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if len(args) > 0 {
 		switch args[0] {
 		case "inspect":
-			return inspect(ctx, args[1:], stdout, stderr)
+			return inspect(ctx, args[1:], words{stdout}, words{stderr})
+		case "header":
+			return headerCommand(ctx, args[1:], words{stdout}, words{stderr})
 		case "grow":
-			return grow(ctx, args[1:], notifier(getenv("NOTIFY_SOCKET")), stderr)
+			return grow(ctx, args[1:], notifier(getenv("NOTIFY_SOCKET")), words{stderr})
+		case "wipe":
+			return wipe(ctx, args[1:], os.Stdin, words{stdout}, words{stderr})
 		case "status":
-			return status(args[1:], stdout, stderr)
+			return status(args[1:], words{stdout}, words{stderr})
 		}
 	}
 	kernel, unreadable := os.ReadFile(kernelLine) // may hold what makes the daemon stricter
 	o, err := parseOptions(args, getenv, string(kernel), stderr)
+	if environment := checkEnvironment(os.Environ()); environment != nil && !errors.Is(err, flag.ErrHelp) {
+		err = errors.Join(err, environment)
+	}
 	if unreadable != nil && !errors.Is(err, flag.ErrHelp) {
 		err = fmt.Errorf("kernel command line: %w", unreadable)
 	}
@@ -82,36 +89,29 @@ func boot(ctx context.Context, o options, handover setup.Handover, status func(s
 	if err != nil {
 		return err
 	}
-	d, err := openUnusedDisk(ctx, path)
+	d, err := openUnusedDisk(ctx, path, o.openDisk())
 	if err != nil {
 		return err
 	}
-	if err := o.admit(d.Device); err != nil {
-		return err
+	if d.State() == disk.Unrecognised {
+		log.Warn("The state disk is not zeros and is formatted: constel.state-disk=format-nonzero", zap.String("device", d.Path()))
 	}
 	d.extent = o.extent
 	b := setup.Boot{Disk: d, Handover: handover, Status: status, Log: log}
-	if d.Joined() { // only then does anybody attest, listen or ask the platform
-		tpm, err := vtpm.Open()
+	if !d.Joined() {
+		log.Info("The state disk is new", zap.Stringer("state", d.State()), zap.Bool("zero", d.State() == disk.Blank))
+	}
+	if _, apart := o.profile.Binding.Separation(); apart || d.Joined() { // else the TPM is left to the booted system
+		tpm, err := startTPM(ctx, vtpm.Open, o.profile.Binding, log)
 		if err != nil {
 			return err
 		}
 		defer tpm.Close()
-		register := register{tpm, o.profile.ClusterIDPCR}
-		if err := register.ready(ctx); err != nil { // now, not after somebody has brought the key
-			return err
+		if d.Joined() { // only then does anybody attest, listen or ask the platform
+			if err := o.awaitKey(ctx, &b, tpm, log); err != nil {
+				return err
+			}
 		}
-		joinServices, err := joinPolicy(joinPolicyFile, o.profile, log)
-		if err != nil {
-			return err
-		}
-		issuer, err := o.issuer(tpm)
-		if err != nil {
-			return err
-		}
-		b.Register, b.Sources = register, sources(o, issuer, joinServices, log)
-	} else {
-		log.Info("The state disk is new", zap.Stringer("state", d.State()), zap.Bool("zero", d.Zero()))
 	}
 	if err := b.Run(ctx); err != nil {
 		return err
@@ -120,35 +120,29 @@ func boot(ctx context.Context, o options, handover setup.Handover, status func(s
 	return nil
 }
 
+// awaitKey tells the boot of a disk that has joined where its key comes from and its
+// cluster ID goes.
+func (o options) awaitKey(ctx context.Context, b *setup.Boot, tpm *vtpm.TPM, log *zap.Logger) error {
+	register := register{tpm, o.profile.ClusterIDPCR}
+	if err := register.ready(ctx); err != nil { // now, not after somebody has brought the key
+		return err
+	}
+	joinServices, err := joinPolicy(joinPolicyFile, o.profile, log)
+	if err != nil {
+		return err
+	}
+	issuer, err := o.issuer(tpm)
+	if err != nil {
+		return err
+	}
+	b.Register, b.Sources = setup.OneCluster{Register: register, ID: o.cluster}, sources(o, issuer, joinServices, log)
+	return nil
+}
+
 func sources(o options, issuer attestation.Issuer, joinServices atls.Policy, log *zap.Logger) []setup.Source {
 	metadata := o.metadata()
 	return []setup.Source{
-		controlPlaneOnly{metadata, recoveryserver.New(recoveryAddress, issuer, o.operators, log), log},
+		controlPlaneOnly{o.metadata, recoveryserver.New(recoveryAddress, issuer, o.operators, log), log},
 		rejoinclient.New(issuer, joinServices, log, o.endpoints(metadata)...),
 	}
-}
-
-// register is the PCR of the profile.
-type register struct {
-	tpm *vtpm.TPM
-	pcr int
-}
-
-// ready fails if the PCR cannot take the cluster ID any more.
-func (r register) ready(ctx context.Context) error {
-	value, err := r.tpm.ReadPCR(ctx, r.pcr)
-	if err != nil {
-		return fmt.Errorf("PCR %d: %w", r.pcr, err)
-	}
-	if !bytes.Equal(value, make([]byte, len(value))) {
-		return fmt.Errorf("PCR %d: %w: something was measured into it in this boot; restart the machine", r.pcr, vtpm.ErrPCRNotZero)
-	}
-	return nil
-}
-
-func (r register) Extend(ctx context.Context, id keys.ClusterID) error {
-	if err := r.tpm.Extend(ctx, r.pcr, id.Bytes()); err != nil {
-		return fmt.Errorf("PCR %d: %w", r.pcr, err)
-	}
-	return nil
 }

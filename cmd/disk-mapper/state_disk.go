@@ -38,22 +38,22 @@ func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
 	return &stateDisk{Device: device}, nil
 }
 
-// openUnusedDisk is openStateDisk for a boot. It fails if the disk is in use: then
+// openUnusedDisk is openStateDisk for a boot, with open to judge the disk. It fails if the disk is in use: then
 // an earlier run in this boot was killed, or has done its work. What is mapped may
 // be somebody's state, and may not be measured, so only a reboot leads on.
-func openUnusedDisk(ctx context.Context, path string) (*stateDisk, error) {
-	d, err := openStateDisk(ctx, path)
+func openUnusedDisk(ctx context.Context, path string, open func(context.Context, string) (*disk.Device, error)) (*stateDisk, error) {
+	device, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(d.Path(), os.O_RDONLY|unix.O_EXCL, 0) // exclusive, as mounts and mappings open a disk
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0) // exclusive, as mounts and mappings open a disk
 	if errors.Is(err, unix.EBUSY) {
-		return nil, fmt.Errorf("%s is mapped or mounted already, by an earlier run in this boot: restart the machine: %w", d.Path(), err)
+		return nil, fmt.Errorf("%s is mapped or mounted already, by an earlier run in this boot: restart the machine: %w", path, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return d, f.Close()
+	return &stateDisk{Device: device}, f.Close()
 }
 
 func (d *stateDisk) Joined() bool { return d.State() == disk.Joined }
@@ -70,12 +70,13 @@ func (d *stateDisk) Unlock(ctx context.Context, key keys.DiskKey) error {
 	return d.Device.Unlock(ctx, mappingName, key)
 }
 
-// Salt prefers the token: then nothing has parsed the file system yet when the
-// cluster ID is measured.
-func (d *stateDisk) Salt(context.Context) (keys.MeasurementSalt, error) {
-	if salt, ok := d.Device.Salt(); ok {
-		return salt, nil
-	}
+func (d *stateDisk) HeaderSalt() (keys.MeasurementSalt, bool) { return d.Salt() }
+
+func (d *stateDisk) PrivateSalt(ctx context.Context, key keys.DiskKey) (keys.MeasurementSalt, error) {
+	return d.ReadSalt(ctx, key, saltMount)
+}
+
+func (d *stateDisk) MappedSalt(context.Context) (keys.MeasurementSalt, error) {
 	return disk.ReadSalt(mappingPath, saltMount)
 }
 

@@ -25,7 +25,7 @@ type growthStatus struct {
 	FileSystem int64  `json:"fileSystemBytes"`
 	Final      int64  `json:"finalBytes"`
 	Percent    int64  `json:"progressPercent"`
-	// Rate and Remaining are there while it grows.
+	// Rate and Remaining are there while it grows and they are known.
 	Rate      float64 `json:"rateMiBPerSecond,omitempty"`
 	Remaining float64 `json:"remainingSeconds,omitempty"`
 }
@@ -71,8 +71,14 @@ func (s growthStatus) printText(out io.Writer) error {
 	_, _ = fmt.Fprintf(table, "%s\t%s\n", s.Mapping, s.meaning()) // its errors come with Flush
 	_, _ = fmt.Fprintf(table, "file system\t%.1f of %.1f GiB (%d%%)\n", gib(s.FileSystem), gib(s.Final), s.Percent)
 	if s.State == "growing" {
-		_, _ = fmt.Fprintf(table, "rate\t%.1f MiB/s\n", s.Rate)
-		_, _ = fmt.Fprintf(table, "remaining\t%v\n", time.Duration(s.Remaining)*time.Second)
+		rate, remaining := "not known yet", "not known yet"
+		if s.Rate > 0 {
+			rate = fmt.Sprintf("%.1f MiB/s", s.Rate)
+		}
+		if s.Remaining > 0 {
+			remaining = (time.Duration(s.Remaining) * time.Second).String()
+		}
+		_, _ = fmt.Fprintf(table, "rate\t%s\nremaining\t%s\n", rate, remaining)
 	}
 	return table.Flush()
 }

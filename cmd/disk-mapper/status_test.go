@@ -49,7 +49,10 @@ func TestStatus(t *testing.T) {
 
 	r, err := startPaceRecord(record)
 	require.NoError(t, err)
-	check(half, "growing", "the file system grows")
+	begun := check(half, "growing", "the file system grows")
+	var early bytes.Buffer
+	require.NoError(t, begun.printText(&early))
+	assert.Regexp(t, `(?m)^rate +not known yet\nremaining +not known yet$`, early.String())
 	require.NoError(t, r.write(setup.Pace{Percent: 50, Rate: 100.5, Remaining: 90 * time.Second}))
 	require.NoError(t, r.write(setup.Pace{Percent: 50, Rate: 64, Remaining: 8 * time.Second}), "a shorter one")
 	s := check(half, "growing", "the file system grows")

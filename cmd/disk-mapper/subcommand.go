@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
 	"io"
+
+	"disk-mapper/internal/printable"
 )
 
 // subcommand is the flags of one that is read by people and scripts, not by a
@@ -31,9 +34,24 @@ func parsed(f *flag.FlagSet, args []string, operands int) (status int, ok bool) 
 	return 0, true
 }
 
+// words is where a person reads: no byte of an argument acts on the terminal.
+type words struct{ io.Writer }
+
+func (w words) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, printable.Multiline(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
 func printJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := out.Write(printable.JSON(text.Bytes()))
+	return err
 }

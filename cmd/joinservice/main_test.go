@@ -49,7 +49,7 @@ func TestExitStatus(t *testing.T) {
 	}{
 		"help":        {[]string{"--help"}, 0, "Usage:"},
 		"wrong usage": {[]string{"--accept-any"}, 2, "flag provided but not defined"},
-		"no policy":   {append(good(files(t)), "--policy", "nowhere"), 1, `"level":"ERROR"`},
+		"no policy":   {changed(files(t), "--policy", "nowhere"), 1, `"level":"ERROR"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			process, screen := program(t, tt.args...)

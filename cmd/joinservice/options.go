@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/argument"
+	"disk-mapper/internal/printable"
 )
 
 // errUsage reports arguments that were refused; what was wrong with them has
@@ -31,13 +33,16 @@ Files:
                     its life. It is no secret, but a node that is given another
                     one gets another cluster ID.
   policy            JSON, what the PCRs of an honest node hold:
-                    {"measurements": {"4": {"expected": "<hex>", "warnOnly": false}, ...}}
-                    or {"measurements": {"4": "<base64>", ...}, "enforcedPCRs": [4]}
+                    {"measurements": {"4": "<hex>", "15": "00..", ...}}
+                    or {"measurements": {"4": "<base64>", "12": "AA..", ...},
+                    "enforcedPCRs": [4, 12]}
                     Nodes in a cloud need "variant" and what goes with it, as
                     told in docs/operations.md.
-                    A change counts from the next node on. While the file is
-                    missing or broken, the last good policy stays in force and
-                    an ERROR is logged.
+                    The cluster-ID PCR (15; 12 with --compat 2.1) has to be
+                    zero, and PCR 4 to be enforced. A change counts from the
+                    next node on. While the file is missing, broken or weaker
+                    than that, the last good policy stays in force and an ERROR
+                    is logged within seconds.
 
 Flags:
 `
@@ -58,28 +63,36 @@ type options struct {
 func parseOptions(args []string, terminal io.Writer) (options, error) {
 	var opts options
 	flags := flag.NewFlagSet("joinservice", flag.ContinueOnError)
-	flags.SetOutput(terminal)
-	flags.Usage = func() { fmt.Fprint(terminal, help); flags.PrintDefaults() }
-	flags.StringVar(&opts.listen, "listen", "0.0.0.0:30090", "serve on this `HOST:PORT`")
-	flags.StringVar(&opts.masterSecret, "master-secret", "constellation-mastersecret.json", "read the cluster's master secret from `FILE`")
-	flags.StringVar(&opts.salt, "measurement-salt", "", "read the cluster's measurement salt from `FILE`")
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {} // after a mistake, what was wrong would be scrolled away
+	flags.Var(argument.NewWord(&opts.listen, "0.0.0.0:30090"), "listen", "serve on this `HOST:PORT`")
+	flags.Var(argument.NewWord(&opts.masterSecret, "constellation-mastersecret.json"), "master-secret", "read the cluster's master secret from `FILE`")
+	flags.Var(argument.NewWord(&opts.salt, ""), "measurement-salt", "read the cluster's measurement salt from `FILE`")
 	flags.BoolVar(&opts.createSalt, "create-measurement-salt", false, "draw a salt if the file is missing: for the first start in a cluster's life")
-	flags.StringVar(&opts.policy, "policy", "", "accept only nodes that fulfil the attestation policy in `FILE`")
+	flags.Var(argument.NewWord(&opts.policy, ""), "policy", "accept only nodes that fulfil the attestation policy in `FILE`")
 	flags.BoolVar(&opts.attest, "attest", false, "attest this machine to nodes, as one of the policy's variant: for nodes whose image has a policy for JoinServices")
-	compat := flags.String("compat", attestation.Profile224.Name, "be compatible with the nodes of this `RELEASE`: 2.24 or 2.1")
+	var compat string
+	flags.Var(argument.NewWord(&compat, attestation.Profile224.Name), "compat", "be compatible with the nodes of this `RELEASE`: 2.24 or 2.1")
 	flags.IntVar(&opts.verbosity, "v", 0, "log `LEVEL`: -1 debug, 0 info, 1 warnings, 2 errors")
 
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(terminal)
+		fmt.Fprint(terminal, help)
+		flags.PrintDefaults()
 		return options{}, err
-	} else if err != nil { // the flag set has printed it
-		return options{}, errUsage
 	}
-	profile, err := attestation.ParseProfile(*compat)
-	if err = errors.Join(err, opts.complete(), noArguments(flags.Args())); err != nil {
+	if err == nil {
+		var profileErr error
+		opts.profile, profileErr = attestation.ParseProfile(compat)
+		err = errors.Join(profileErr, opts.complete(), noArguments(flags.Args()))
+	} else {
+		err = printable.Error(err)
+	}
+	if err != nil {
 		fmt.Fprintf(terminal, "%v\nSee joinservice --help.\n", err)
 		return options{}, errUsage
 	}
-	opts.profile = profile
 	return opts, nil
 }
 
@@ -96,7 +109,7 @@ func (o options) complete() error {
 
 func noArguments(rest []string) error {
 	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q", rest[0])
+		return fmt.Errorf("unexpected argument %s", printable.Quote(rest[0]))
 	}
 	return nil
 }

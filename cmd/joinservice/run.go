@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"runtime/debug"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
@@ -16,9 +17,11 @@ import (
 	"disk-mapper/attestation/verify"
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/fairlistener"
 	"disk-mapper/internal/joinservice"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
+	"disk-mapper/internal/printable"
 
 	"go.uber.org/zap"
 )
@@ -29,12 +32,14 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	debug.SetMemoryLimit(joinservice.MaxMemory)
 	log := logging.New(stderr, opts.verbosity).Named("joinService")
 	master, err := keys.ReadMasterSecret(opts.masterSecret)
 	if err != nil {
 		return err
 	}
 	defer master.Wipe()
+	warnOfExposed(opts.masterSecret, log)
 	salt, err := measurementSalt(opts, log)
 	if err != nil {
 		return err
@@ -43,6 +48,12 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	log.Info("Nodes are judged by this attestation policy", zap.String("file", opts.policy),
+		zap.String("variant", string(nodes.Variant())), zap.Ints("unenforced", nodes.Unenforced()))
+	ctx, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); nodes.Watch(ctx) }()
+	defer func() { stop(); <-watched }()
 	tickets := joinservice.NewTickets(master, salt, log)
 	if !opts.attest {
 		return serve(ctx, opts.listen, tickets, atls.Unattested, nodes, log)
@@ -52,6 +63,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	defer tpm.Close()
+	if err := tpm.Separate(ctx, opts.profile.Binding); err != nil {
+		return err
+	}
 	self, err := issue.New(nodes.Variant(), tpm, opts.profile.Binding, issue.Here(cloud.NewHTTPClient()))
 	if err != nil {
 		return err
@@ -60,6 +74,13 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	return serve(ctx, opts.listen, tickets, self, nodes, log)
+}
+
+// warnOfExposed does not refuse: see docs/decisions/0020-exposed-files.md.
+func warnOfExposed(masterSecret string, log *zap.Logger) {
+	if err := keys.CheckPrivate(masterSecret); err != nil {
+		log.Warn("The master secret is exposed", zap.Error(err))
+	}
 }
 
 // tryOnce finds a TPM that cannot attest now, not with the first node.
@@ -74,18 +95,26 @@ func serve(ctx context.Context, address string, tickets *joinservice.Tickets, se
 	var listenConfig net.ListenConfig
 	listener, err := listenConfig.Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listening for nodes: %w", err)
+		return fmt.Errorf("listening for nodes: %w", printable.Error(err))
 	}
 	log.Info("Starting JoinService", zap.String("address", listener.Addr().String()))
 	defer log.Info("JoinService stopped")
 	return joinservice.Serve(ctx, listener, tickets, self, nodes, log)
 }
 
-func judge(profile attestation.Profile, log *zap.Logger) func(verify.Policy) attestation.Validator {
-	warn := func(text string) { log.Warn("Node differs from the policy, not enforced", zap.String("warning", text)) }
+// judge takes a policy for one about nodes that wait for their key.
+func judge(profile attestation.Profile, log *zap.Logger) joinservice.Judge {
+	warnings := new(fairlistener.Lines).About(log, fairlistener.Network{}, false)
+	warn := func(text string) {
+		warnings.Warn("Node differs from the policy, not enforced", zap.String("warning", text))
+	}
 	google := gce.New(cloud.NewHTTPClient(), "")
-	return func(policy verify.Policy) attestation.Validator {
-		return verify.New(policy, profile.Binding, google, warn)
+	return func(policy verify.Policy) (attestation.Validator, error) {
+		policy, err := policy.ForWaiting(profile)
+		if err != nil {
+			return nil, err
+		}
+		return verify.New(policy, profile.Binding, google, warn), nil
 	}
 }
 
@@ -98,14 +127,14 @@ func measurementSalt(opts options, log *zap.Logger) (keys.MeasurementSalt, error
 		return createSalt(opts.salt)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return keys.MeasurementSalt{}, fmt.Errorf("measurement salt: %w (for a new cluster, --create-measurement-salt makes it)", err)
+		return keys.MeasurementSalt{}, fmt.Errorf("measurement salt: %w (for a new cluster, --create-measurement-salt makes it)", printable.Error(err))
 	}
 	if err != nil {
-		return keys.MeasurementSalt{}, fmt.Errorf("measurement salt: %w", err)
+		return keys.MeasurementSalt{}, fmt.Errorf("measurement salt: %w", printable.Error(err))
 	}
 	salt, err := keys.NewMeasurementSalt(raw)
 	if err != nil {
-		return keys.MeasurementSalt{}, fmt.Errorf("%s: %w", opts.salt, err)
+		return keys.MeasurementSalt{}, fmt.Errorf("%s: %w", printable.Text(opts.salt), err)
 	}
 	return salt, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
@@ -21,7 +22,7 @@ import (
 
 const (
 	secretFile = "{\n\t\"key\": \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\",\n\t\"salt\": \"ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\"\n}"
-	zeroPolicy = `{"measurements": {"4": {"expected": "0000000000000000000000000000000000000000000000000000000000000000", "warnOnly": false}}}`
+	zeroPolicy = `{"measurements": {"4": {"expected": "0000000000000000000000000000000000000000000000000000000000000000", "warnOnly": false}, "15": "0000000000000000000000000000000000000000000000000000000000000000"}}`
 )
 
 // terminal keeps what is written and tells the first address that is served.
@@ -59,6 +60,10 @@ func files(t *testing.T) (dir string) {
 		"salt":        strings.Repeat("s", 32),
 		"policy.json": zeroPolicy,
 		"short":       "short",
+		// good JSON, but weaker than a policy may be
+		"running.json": `{"measurements": {"4": "` + strings.Repeat("0", 64) + `"}}`,
+		"other.json":   `{"measurements": {"4": "` + strings.Repeat("0", 64) + `", "12": "` + strings.Repeat("0", 64) + `"}}`,
+		"anyboot.json": `{"measurements": {"15": "` + strings.Repeat("0", 64) + `"}}`,
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
@@ -80,16 +85,17 @@ func TestStartAndStop(t *testing.T) {
 	require.NoError(t, <-ended)
 
 	lines := strings.Split(strings.TrimSpace(screen.String()), "\n")
-	require.Len(t, lines, 2)
+	require.Len(t, lines, 3)
 	stamp := `"ts":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ","logger":"joinService","caller":"joinservice/run.go:\d+"`
-	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"Starting JoinService","address":"127\.0\.0\.1:\d+"\}$`, lines[0])
-	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"JoinService stopped"\}$`, lines[1])
+	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"Nodes are judged by this attestation policy","file":".*/policy.json","variant":"qemu-vtpm","unenforced":\[0,1,2,3,5,6,7,8,9,10,11,12,13,14\]\}$`, lines[0])
+	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"Starting JoinService","address":"127\.0\.0\.1:\d+"\}$`, lines[1])
+	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"JoinService stopped"\}$`, lines[2])
 	assert.NotContains(t, screen.String(), "AAECAwQF")
 }
 
 func TestDoesNotStart(t *testing.T) {
 	for name, tt := range map[string]struct {
-		change []string // later flags count
+		change []string // a flag and its value
 		want   string
 	}{
 		"no master secret":  {[]string{"--master-secret", "DIR/nowhere"}, "master secret: open DIR/nowhere"},
@@ -99,21 +105,40 @@ func TestDoesNotStart(t *testing.T) {
 		"salt no file":      {[]string{"--measurement-salt", "DIR"}, "measurement salt: read DIR"},
 		"no policy":         {[]string{"--policy", "DIR/nowhere"}, "attestation policy: open DIR/nowhere"},
 		"bad policy":        {[]string{"--policy", "DIR/secret.json"}, "attestation policy DIR/secret.json: "},
+		"any running node":  {[]string{"--policy", "DIR/running.json"}, "attestation policy DIR/running.json: bad attestation policy: nothing is expected of the cluster-ID PCR 15"},
+		"other profile":     {[]string{"--policy", "DIR/other.json"}, "nothing is expected of the cluster-ID PCR 15"},
+		"any boot":          {[]string{"--policy", "DIR/anyboot.json"}, "attestation policy DIR/anyboot.json: bad attestation policy: PCR 4, what the firmware started, is not expected"},
 		"no such address":   {[]string{"--listen", "192.0.2.1:1"}, "listening for nodes: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := files(t)
-			args := good(dir)
-			for _, arg := range tt.change {
-				args = append(args, strings.ReplaceAll(arg, "DIR", dir))
-			}
-			err := run(t.Context(), args, newTerminal())
+			err := run(t.Context(), changed(dir, tt.change[0], strings.ReplaceAll(tt.change[1], "DIR", dir)), newTerminal())
 			require.Error(t, err)
 			assert.Contains(t, strings.ReplaceAll(err.Error(), dir, "DIR"), tt.want)
 			assert.NotContains(t, err.Error(), "AAECAwQF")
 			assert.NoFileExists(t, filepath.Join(dir, "nowhere"))
 		})
 	}
+}
+
+// TestWeakerPolicyIsNotTaken: a policy that lets running nodes in is refused while the
+// service runs, before any node comes.
+func TestWeakerPolicyIsNotTaken(t *testing.T) {
+	dir := files(t)
+	ctx, stop := context.WithCancel(t.Context())
+	screen := newTerminal()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, good(dir), screen) }()
+	<-screen.address
+	weak, err := os.ReadFile(filepath.Join(dir, "running.json"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "policy.json"), weak, 0o600))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.Contains(c, screen.String(), `"msg":"Failed to reload attestation policy, the last good one stays in force"`)
+	}, time.Minute, 50*time.Millisecond)
+	assert.Contains(t, screen.String(), "nothing is expected of the cluster-ID PCR 15")
+	stop()
+	require.NoError(t, <-ended)
 }
 
 func TestUsage(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"disk-mapper/internal/printable"
 )
 
 const (
@@ -79,12 +81,14 @@ func ControlPlanes(metadata Metadata) Source {
 		for _, node := range nodes {
 			if node.Role == ControlPlane {
 				addr, err := parseAddress(node.VPCIP)
-				list.add(fmt.Sprintf("node %.64q", node.Name), addr.String(), err)
+				list.add(named(node), addr.String(), err)
 			}
 		}
 		return list.endpoints, list.fault()
 	}}
 }
+
+func named(node Instance) string { return "node " + printable.Quote(node.Name) }
 
 // ParseEndpoints reads HOST[:PORT],... as an operator writes it: literal addresses
 // (IPv6 with a port in brackets) or host names. It fails with ErrHost and names
@@ -111,15 +115,15 @@ func parseEndpoint(word string) (string, error) {
 	if bracketed := strings.HasPrefix(word, "["); bracketed || strings.Count(word, ":") == 1 {
 		var err error
 		if host, port, err = net.SplitHostPort(word); err != nil {
-			return "", fmt.Errorf("%.64q: %w: want HOST or HOST:PORT", word, ErrHost)
+			return "", fmt.Errorf("%s: %w: want HOST or HOST:PORT", printable.Quote(word), ErrHost)
 		}
 		if bracketed && !strings.Contains(host, ":") {
-			return "", fmt.Errorf("%.64q: %w: want IPv6 in brackets", word, ErrHost)
+			return "", fmt.Errorf("%s: %w: want IPv6 in brackets", printable.Quote(word), ErrHost)
 		}
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 || strconv.FormatUint(number, 10) != port {
-		return "", fmt.Errorf("%.64q: %w: want a port from 1 to 65535", word, ErrHost)
+		return "", fmt.Errorf("%s: %w: want a port from 1 to 65535", printable.Quote(word), ErrHost)
 	}
 	if host, err = parseHost(host); err != nil {
 		return "", err

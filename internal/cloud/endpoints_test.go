@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"disk-mapper/internal/printable"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -138,7 +140,7 @@ func TestM5EndpointsAreBounded(t *testing.T) {
 
 	_, err = ControlPlanes(platform{nodes: answer[[]Instance]{value: bad}}).JoinEndpoints(t.Context())
 	require.ErrorIs(t, err, ErrHost)
-	assert.Less(t, len(err.Error()), 1000)
+	assert.Less(t, len(err.Error()), 2*printable.MaxError)
 }
 
 func TestLookupsAreBoundedInTime(t *testing.T) {

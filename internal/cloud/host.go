@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+
+	"disk-mapper/internal/printable"
 )
 
 // ErrHost reports something that is no usable host: neither a literal unicast
@@ -27,7 +29,7 @@ func parseHost(s string) (string, error) {
 	}
 	local := strings.EqualFold(strings.TrimSuffix(s, "."), "localhost")
 	if local || len(s) > maxHostName || !hostName.MatchString(s) {
-		return "", fmt.Errorf("%.64q: %w", s, ErrHost)
+		return "", fmt.Errorf("%s: %w", printable.Quote(s), ErrHost)
 	}
 	return s, nil
 }
@@ -36,7 +38,7 @@ func parseHost(s string) (string, error) {
 func parseAddress(s string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%.64q: %w", s, ErrHost)
+		return netip.Addr{}, fmt.Errorf("%s: %w", printable.Quote(s), ErrHost)
 	}
 	return usable(s, addr)
 }
@@ -46,7 +48,7 @@ func parseAddress(s string) (netip.Addr, error) {
 func usable(s string, addr netip.Addr) (netip.Addr, error) {
 	addr = addr.Unmap()
 	if addr.Zone() != "" || !addr.IsGlobalUnicast() {
-		return netip.Addr{}, fmt.Errorf("%.64q: %w", s, ErrHost)
+		return netip.Addr{}, fmt.Errorf("%s: %w", printable.Quote(s), ErrHost)
 	}
 	return addr, nil
 }

@@ -6,21 +6,57 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode"
+
+	"disk-mapper/internal/printable"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-func TestBrief(t *testing.T) {
-	require.NoError(t, Brief(nil))
-	for name, tc := range map[string]struct{ in, want string }{
-		"short":        {"status 403", "status 403"},
-		"several rows": {"GET x\nRESPONSE 403\r\n\t{}\n", "GET x; RESPONSE 403;  {}"},
-		"terminal":     {"a\x1b[31mb\u202ec", "a [31mb c"},
-		"long":         {strings.Repeat("x", 1<<20), strings.Repeat("x", maxError) + " ... (1048576 bytes)"},
-		"cut rune":     {"x" + strings.Repeat("é", maxError), "x" + strings.Repeat("é", 149) + " ... (601 bytes)"},
+// TestErrorsArePrintable: whatever an SDK quotes of an answer.
+func TestErrorsArePrintable(t *testing.T) {
+	for name, text := range map[string]string{
+		"short":        "status 403",
+		"several rows": "GET x\nRESPONSE 403\r\n\t{}\n",
+		"terminal":     "a\x1b[31mb\u202ec\u009b2J\u2028",
+		"long":         strings.Repeat("x", 1<<20),
+		"no UTF-8":     "\xff\xfe",
 	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.want, Brief(errors.New(tc.in)).Error()) })
+		t.Run(name, func(t *testing.T) {
+			failed := fmt.Errorf("%s: %w", text, context.DeadlineExceeded)
+			_, err := Bounded(t.Context(), func(context.Context) (int, error) { return 0, failed })
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Less(t, len(err.Error()), printable.MaxError+32)
+			for _, r := range err.Error() {
+				assert.True(t, unicode.IsPrint(r), "%q", r)
+			}
+		})
 	}
-	require.ErrorIs(t, Brief(fmt.Errorf("asking: %w", context.DeadlineExceeded)), context.DeadlineExceeded)
+	_, err := Bounded(t.Context(), func(context.Context) (int, error) { return 0, nil })
+	require.NoError(t, err)
+}
+
+// FuzzEndpointErrors: names and addresses of nodes are the platform's to choose.
+func FuzzEndpointErrors(f *testing.F) {
+	f.Add("\x1b[2J\u202e", "10.0.0.1\n10.0.0.2", "\xff")
+	f.Fuzz(func(t *testing.T, name, host, said string) {
+		nodes := []Instance{{Name: name, Role: ControlPlane, VPCIP: host}, {Name: host, Role: ControlPlane, VPCIP: name}, {Name: name, Role: ControlPlane, VPCIP: said}}
+		_, parseErr := ParseEndpoints(host)
+		list := endpointList{}
+		for _, node := range nodes {
+			addr, err := parseAddress(node.VPCIP)
+			list.add(named(node), addr.String(), err)
+		}
+		_, boundedErr := Bounded(t.Context(), func(context.Context) (int, error) { return 0, errors.New(said) })
+		for _, err := range []error{parseErr, list.fault(), boundedErr} {
+			if err == nil {
+				continue
+			}
+			require.Less(t, len(err.Error()), 4<<10)
+			for _, r := range err.Error() {
+				require.True(t, unicode.IsPrint(r), "%q", r)
+			}
+		}
+	})
 }

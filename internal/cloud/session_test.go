@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"disk-mapper/internal/printable"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -96,5 +98,5 @@ func TestErrorsOfASessionAreBrief(t *testing.T) {
 	long := errors.New(strings.Repeat("é", 1<<20))
 	_, err := Use(t.Context(), NewSession((&login{err: long}).open), number)
 	require.ErrorIs(t, err, long)
-	assert.Less(t, len(err.Error()), 1000)
+	assert.Less(t, len(err.Error()), printable.MaxError+100)
 }

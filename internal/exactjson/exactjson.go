@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"disk-mapper/internal/printable"
 )
 
 // maxDepth bounds the nesting of a document. No format read here needs more.
@@ -49,16 +51,18 @@ type Fault struct {
 	What string // in words, without the member's value
 }
 
-func (f *Fault) Error() string { return fmt.Sprintf("JSON member %.200q %s", f.Path, f.What) }
+func (f *Fault) Error() string {
+	return fmt.Sprintf("JSON member %s %s", printable.Quote(f.Path), f.What)
+}
 
 // mistyped says which member does not fit the type of its field. It leaves out
 // the keys of maps.
 func mistyped(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		path := strings.TrimSuffix("/"+strings.ReplaceAll(e.Field, ".", "/"), "/")
-		return &Fault{Path: path, What: fmt.Sprintf("holds %.40s, want %v", e.Value, e.Type)}
+		return &Fault{Path: path, What: fmt.Sprintf("holds %s, want %v", printable.Text(e.Value), e.Type)}
 	}
-	return fmt.Errorf("%.200s", err) // quotes a number or a key in full
+	return printable.Error(err) // quotes a number or a key in full
 }
 
 // within names the member around the place of a fault. Paths are made from
@@ -149,7 +153,7 @@ func malformed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("JSON is malformed: %w", err)
+	return fmt.Errorf("JSON is malformed: %w", printable.Error(err))
 }
 
 func tree(raw []byte) any {

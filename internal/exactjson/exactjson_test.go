@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode"
+
+	"disk-mapper/internal/printable"
 
 	"github.com/stretchr/testify/require"
 )
@@ -63,7 +66,26 @@ func TestUnmarshal(t *testing.T) {
 				return
 			}
 			require.ErrorContains(t, err, tc.wantErr)
-			require.Less(t, len(err.Error()), 300, "a peer decides how much is logged")
+			require.Less(t, len(err.Error()), printable.MaxText+128, "a peer decides how much is logged")
 		})
 	}
+}
+
+// FuzzFault: what is wrong is said in a few printable words, whoever wrote the names.
+func FuzzFault(f *testing.F) {
+	f.Add("\x1b[2J\r\nPushed recovery key.")
+	f.Add("\u202e\u009b2J\u2028\xff")
+	f.Fuzz(func(t *testing.T, text string) {
+		name, err := json.Marshal(text)
+		require.NoError(t, err)
+		for _, raw := range []string{text, `{` + string(name) + `:1}`, `{"name":` + string(name) + `,"count":` + text + `}`, `{` + string(name) + `:1,` + string(name) + `:2}`} {
+			var v sample
+			if err := Unmarshal([]byte(raw), &v); err != nil {
+				require.Less(t, len(err.Error()), printable.MaxError+128)
+				for _, r := range err.Error() {
+					require.True(t, unicode.IsPrint(r), "%q", r)
+				}
+			}
+		}
+	})
 }

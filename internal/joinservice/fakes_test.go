@@ -65,7 +65,9 @@ func newConsole() *console { return &console{lines: make(chan string, 1000)} }
 func (c *console) Write(line []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lines <- string(line)
+	if c.lines != nil {
+		c.lines <- string(line)
+	}
 	return c.text.Write(line)
 }
 

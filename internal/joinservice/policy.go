@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/verify"
@@ -12,19 +13,27 @@ import (
 	"go.uber.org/zap"
 )
 
+// watchInterval is how soon a file that breaks is noticed while no node comes.
+const watchInterval = 2 * time.Second
+
 // PolicyFile judges nodes by the policy in a file, as the file is at that
 // moment: it is read anew for each node, so that a change counts at once and
-// no clock or time stamp has a say. A file that is missing or broken keeps the
-// last good policy in force and is logged as an error, once per change.
+// no clock or time stamp has a say, and by Watch. A file that is missing, broken or
+// weaker than it may be keeps the last good policy in force and is logged as an error,
+// once per change.
 type PolicyFile struct {
 	path  string
-	judge func(verify.Policy) attestation.Validator
+	judge Judge
 	log   *zap.Logger
 
 	mu      sync.Mutex
 	current attestation.Validator
+	open    []int // PCRs in which the policy in force lets any value pass
 	seen    fileState
 }
+
+// Judge makes the validator of a policy, unless the policy is none for nodes.
+type Judge func(verify.Policy) (attestation.Validator, error)
 
 // fileState is what was found in the file when it was last looked at.
 type fileState struct {
@@ -32,18 +41,54 @@ type fileState struct {
 	failure string
 }
 
-// OpenPolicyFile reads the file at path and fails if it holds no policy; the
-// format is that of verify.ParsePolicy. Nodes are judged by judge(policy).
-func OpenPolicyFile(path string, judge func(verify.Policy) attestation.Validator, log *zap.Logger) (*PolicyFile, error) {
+// OpenPolicyFile reads the file at path and fails if it holds no policy, or one that
+// judge refuses; the format is that of verify.ParsePolicy. Nodes are judged by
+// judge(policy).
+func OpenPolicyFile(path string, judge Judge, log *zap.Logger) (*PolicyFile, error) {
 	raw, err := verify.ReadPolicyFile(path)
 	if err != nil {
 		return nil, err
 	}
-	policy, err := verify.ParsePolicy(raw)
-	if err != nil {
+	p := &PolicyFile{path: path, judge: judge, log: log, seen: fileState{content: raw}}
+	if err := p.use(raw); err != nil {
 		return nil, fmt.Errorf("attestation policy %s: %w", path, err)
 	}
-	return &PolicyFile{path: path, judge: judge, log: log, current: judge(policy), seen: fileState{content: raw}}, nil
+	return p, nil
+}
+
+// use puts the policy in raw in force, or leaves all as it is.
+func (p *PolicyFile) use(raw []byte) error {
+	policy, err := verify.ParsePolicy(raw)
+	if err != nil {
+		return err
+	}
+	current, err := p.judge(policy)
+	if err != nil {
+		return err
+	}
+	p.current, p.open = current, policy.Unenforced()
+	return nil
+}
+
+// Unenforced lists the PCRs in which the policy in force lets any value pass.
+func (p *PolicyFile) Unenforced() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
+}
+
+// Watch notices a change of the file also while no node comes, until ctx ends.
+func (p *PolicyFile) Watch(ctx context.Context) {
+	poll := time.NewTicker(watchInterval)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+			p.inForce()
+		}
+	}
 }
 
 // Variant is that of the policy in force.
@@ -71,16 +116,14 @@ func (p *PolicyFile) inForce() attestation.Validator {
 }
 
 func (p *PolicyFile) reload(raw []byte, err error) {
-	var policy verify.Policy
 	if err == nil {
-		policy, err = verify.ParsePolicy(raw)
+		err = p.use(raw)
 	}
 	if err != nil {
 		p.log.Error("Failed to reload attestation policy, the last good one stays in force", zap.String("file", p.path), zap.Error(err))
 		return
 	}
-	p.current = p.judge(policy)
-	p.log.Info("Reloaded attestation policy", zap.String("file", p.path))
+	p.log.Info("Reloaded attestation policy", zap.String("file", p.path), zap.Ints("unenforced", p.open))
 }
 
 func (s fileState) equal(other fileState) bool {

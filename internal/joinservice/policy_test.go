@@ -1,10 +1,15 @@
 package joinservice_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/verify"
@@ -24,13 +29,18 @@ const (
 
 // inTurn returns a judge that believes the first machine under the first
 // policy that it gets, the second under the second, and so on.
-func inTurn(machines ...believer) func(verify.Policy) attestation.Validator {
-	return func(verify.Policy) attestation.Validator {
+func inTurn(machines ...believer) joinservice.Judge {
+	return func(policy verify.Policy) (attestation.Validator, error) {
+		if slices.Contains(policy.Unenforced(), 4) {
+			return nil, errWeak
+		}
 		machine := machines[0]
 		machines = machines[1:]
-		return machine
+		return machine, nil
 	}
 }
+
+var errWeak = errors.New("weaker than it may be")
 
 type policyFile struct {
 	*joinservice.PolicyFile
@@ -38,7 +48,7 @@ type policyFile struct {
 	console *console
 }
 
-func openPolicy(t *testing.T, judge func(verify.Policy) attestation.Validator) policyFile {
+func openPolicy(t *testing.T, judge joinservice.Judge) policyFile {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "policy.json")
 	require.NoError(t, os.WriteFile(path, []byte(onePCR), 0o600))
@@ -87,8 +97,11 @@ func TestBrokenPolicyKeepsTheLast(t *testing.T) {
 		"empty file":     func(path string) error { return os.WriteFile(path, nil, 0o600) },
 		"no measurement": func(path string) error { return os.WriteFile(path, []byte(`{"measurements": {}}`), 0o600) },
 		"unknown member": func(path string) error { return os.WriteFile(path, []byte(`{"acceptAny": true}`), 0o600) },
-		"removed":        os.Remove,
-		"too large":      func(path string) error { return os.WriteFile(path, make([]byte, 1<<20+1), 0o600) },
+		"refused": func(path string) error {
+			return os.WriteFile(path, []byte(strings.Replace(onePCR, `"4"`, `"5"`, 1)), 0o600)
+		},
+		"removed":   os.Remove,
+		"too large": func(path string) error { return os.WriteFile(path, make([]byte, 1<<20+1), 0o600) },
 		"directory": func(path string) error {
 			if err := os.Remove(path); err != nil {
 				return err
@@ -130,6 +143,7 @@ func TestPolicyNeededAtStart(t *testing.T) {
 		"not JSON":       "measurements: {}",
 		"no measurement": `{"measurements": {}}`,
 		"trailing data":  onePCR + "{}",
+		"refused":        strings.Replace(onePCR, `"4"`, `"5"`, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "policy.json")
@@ -142,6 +156,44 @@ func TestPolicyNeededAtStart(t *testing.T) {
 		_, err := joinservice.OpenPolicyFile(filepath.Join(t.TempDir(), "nowhere"), inTurn(), zap.NewNop())
 		require.ErrorIs(t, err, os.ErrNotExist)
 	})
+}
+
+// TestWatch: what becomes of the file is said also while no node comes.
+func TestWatch(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(t *testing.T, path string)
+		want   string
+	}{
+		"broken": {func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte("{"), 0o600)) }, "Failed to reload attestation policy"},
+		"gone":   {func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) }, "Failed to reload attestation policy"},
+		"link swapped, as Kubernetes does": {func(t *testing.T, path string) {
+			dir := filepath.Dir(path)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "next"), []byte(otherPCR), 0o600))
+			require.NoError(t, os.Symlink("next", filepath.Join(dir, "link")))
+			require.NoError(t, os.Rename(filepath.Join(dir, "link"), path))
+		}, "Reloaded attestation policy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				file := openPolicy(t, inTurn("first", "second"))
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan struct{})
+				go func() { defer close(ended); file.Watch(ctx) }()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.Empty(t, file.console.String(), "nothing has changed")
+				tt.change(t, file.path)
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+				assert.Contains(t, file.console.String(), tt.want)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.Equal(t, 1, strings.Count(file.console.String(), "\n"), "said once")
+				stop()
+				<-ended
+			})
+		})
+	}
 }
 
 // TestReloadOnTheWire changes the policy between two handshakes.

@@ -50,21 +50,21 @@ var vectors = map[string]vector{
 	},
 }
 
-func unhex(t *testing.T, s string) []byte {
+func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	raw, err := hex.DecodeString(s)
 	require.NoError(t, err)
 	return raw
 }
 
-func (v vector) master(t *testing.T) keys.MasterSecret {
+func (v vector) master(t testing.TB) keys.MasterSecret {
 	t.Helper()
 	master, err := keys.NewMasterSecret(unhex(t, v.key), unhex(t, v.salt))
 	require.NoError(t, err)
 	return master
 }
 
-func testSalt(t *testing.T) keys.MeasurementSalt {
+func testSalt(t testing.TB) keys.MeasurementSalt {
 	t.Helper()
 	salt, err := keys.NewMeasurementSalt(bytes.Repeat([]byte{0x40}, 32))
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package keys
 import (
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,4 +103,17 @@ func derive(key, salt []byte, name string) (secret, error) {
 		return secret{}, fmt.Errorf("deriving %s: %w", name, err)
 	}
 	return hide(raw), nil
+}
+
+// ParseClusterID reads 64 hexadecimal digits, in either case. It fails with ErrLength
+// if they are more or fewer.
+func ParseClusterID(digits string) (ClusterID, error) {
+	raw, err := hex.DecodeString(digits)
+	switch {
+	case len(digits) != 2*Size:
+		return ClusterID{}, fmt.Errorf("%w: cluster ID has %d characters, want %d hexadecimal digits", ErrLength, len(digits), 2*Size)
+	case err != nil:
+		return ClusterID{}, fmt.Errorf("cluster ID: want %d hexadecimal digits: %w", 2*Size, err)
+	}
+	return ClusterID{hide(raw)}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+
+	"disk-mapper/internal/printable"
 )
 
 // ErrDiskID reports a string that is not a canonical UUID.
@@ -20,7 +22,7 @@ var canonicalUUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{1
 // ParseDiskID fails with ErrDiskID for anything but a canonical UUID.
 func ParseDiskID(s string) (DiskID, error) {
 	if !canonicalUUID.MatchString(s) {
-		return DiskID{}, fmt.Errorf("disk UUID %.64q: %w", s, ErrDiskID)
+		return DiskID{}, fmt.Errorf("disk UUID %s: %w", printable.Quote(s), ErrDiskID)
 	}
 	return DiskID{s}, nil
 }

@@ -3,21 +3,63 @@ package keys
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+
+	"disk-mapper/internal/printable"
 )
+
+// maxFile is how many bytes a file with a master secret may have.
+const maxFile = 64 << 10
 
 // ReadMasterSecret reads the file of ParseMasterSecret at path.
 func ReadMasterSecret(path string) (MasterSecret, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := readShort(path)
 	if err != nil {
-		return MasterSecret{}, fmt.Errorf("master secret: %w", err)
+		return MasterSecret{}, fmt.Errorf("master secret: %w", printable.Error(err))
 	}
 	defer clear(raw)
 	master, err := ParseMasterSecret(raw)
 	if err != nil {
-		return MasterSecret{}, fmt.Errorf("master secret %s: %w", path, err)
+		return MasterSecret{}, fmt.Errorf("master secret %s: %w", printable.Text(path), err)
 	}
 	return master, nil
+}
+
+// readShort refuses what is longer than any master secret: a device, say.
+func readShort(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err == nil && len(raw) > maxFile {
+		clear(raw)
+		return nil, fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	}
+	return raw, err
+}
+
+// ErrExposed reports a file with a secret that others than its owner can get at.
+var ErrExposed = errors.New("others than its owner can get at it")
+
+// exposed are the permissions that a file with a secret should not give: any to
+// everybody, and to its group that of changing it. A group may read: Kubernetes
+// gives a Secret to an unprivileged process in no other way.
+const exposed = 0o027
+
+// CheckPrivate fails with ErrExposed if the permissions of the file at path are
+// wider than a secret should have.
+func CheckPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return printable.Error(err)
+	}
+	if mode := info.Mode().Perm(); mode&exposed != 0 {
+		return fmt.Errorf("%s has mode %04o: %w: chmod 0600 it, and consider whether it has been read", printable.Text(path), mode, ErrExposed)
+	}
+	return nil
 }
 
 // WriteNew leaves content in a new file, mode 0600, on stable storage, or leaves

@@ -10,6 +10,9 @@ import (
 type Pair struct {
 	Disk        DiskKey
 	Measurement MeasurementSecret
+	// Sender is whoever delivered it, as the source tells its senders apart: those who
+	// have sent wrong keys stand behind the others. It may be empty and is not checked.
+	Sender string
 }
 
 // NewPair copies both. It fails with ErrLength unless each has 32 bytes.
@@ -26,7 +29,7 @@ func NewPair(diskKey, measurementSecret []byte) (Pair, error) {
 
 // Clone returns a copy that outlives a Wipe of p.
 func (p Pair) Clone() Pair {
-	return Pair{Disk: p.Disk.Clone(), Measurement: p.Measurement.Clone()}
+	return Pair{Disk: p.Disk.Clone(), Measurement: p.Measurement.Clone(), Sender: p.Sender}
 }
 
 // Wipe overwrites both secrets.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"disk-mapper/internal/printable"
+
 	"golang.org/x/crypto/ssh"
 )
 
@@ -32,7 +34,7 @@ func ParseKeys(words []string) (Keys, error) {
 	for _, word := range words {
 		key, err := parseKey(word)
 		if err != nil {
-			return Keys{}, fmt.Errorf("SSH public key %.100q: %w", word, err)
+			return Keys{}, fmt.Errorf("SSH public key %s: %w", printable.Quote(word), err)
 		}
 		k.keys = append(k.keys, key)
 	}
@@ -61,7 +63,7 @@ func parseKey(word string) (ssh.PublicKey, error) {
 	}
 	key, err := ssh.ParsePublicKey(blob)
 	if err != nil {
-		return nil, err
+		return nil, printable.Error(err)
 	}
 	if named && name != key.Type() {
 		return nil, fmt.Errorf("it is a key of type %s", key.Type())
@@ -72,7 +74,7 @@ func parseKey(word string) (ssh.PublicKey, error) {
 // Usable says why a key cannot prove anything, or returns nil.
 func Usable(key ssh.PublicKey) error {
 	if !slices.Contains(served, key.Type()) {
-		return fmt.Errorf("keys of type %.40q are not served, want one of %s", key.Type(), strings.Join(served, ", "))
+		return fmt.Errorf("keys of type %s are not served, want one of %s", printable.Quote(key.Type()), strings.Join(served, ", "))
 	}
 	wrapped, _ := key.(ssh.CryptoPublicKey) // all served ones are
 	if public, ok := wrapped.CryptoPublicKey().(*rsa.PublicKey); ok {

@@ -80,7 +80,7 @@ type Config struct {
 	Bus      Bus
 	TPM      TPM
 	Firmware Firmware
-	// Cmdline is added to the kernel command line, last word wins: "constel.csp=qemu".
+	// Cmdline is added to the kernel command line, after what is there: "constel.csp=qemu".
 	Cmdline []string
 	// LinkLocal puts the host's loopback address at MetadataAddress instead of HostAddress, where clouds have their metadata
 	// service, and the guest beside it.

@@ -11,6 +11,7 @@ import (
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/fake"
+	"disk-mapper/internal/printable"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -128,7 +129,7 @@ func TestNodes(t *testing.T) {
 			p.Say(tc.call, tc.answer)
 			nodes, err := client.Nodes(t.Context())
 			require.ErrorContains(t, err, tc.wantErr)
-			assert.Less(t, len(err.Error()), 500)
+			assert.Less(t, len(err.Error()), printable.MaxError+100)
 			assert.Empty(t, nodes)
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -27,7 +28,7 @@ func (s session) loadBalancer(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if len(arns) == 0 {
-		return "", fmt.Errorf("no load balancer has the tag %s=%q", cloud.UIDTag, s.uid)
+		return "", fmt.Errorf("no load balancer has the tag %s=%s", cloud.UIDTag, printable.Quote(s.uid))
 	}
 	api := elasticloadbalancingv2.NewFromConfig(s.config)
 	var found []types.LoadBalancer
@@ -35,13 +36,13 @@ func (s session) loadBalancer(ctx context.Context) (string, error) {
 	for _, arn := range arns {
 		answer, err := api.DescribeLoadBalancers(ctx, &elasticloadbalancingv2.DescribeLoadBalancersInput{LoadBalancerArns: []string{arn}})
 		if err != nil {
-			fault = fmt.Errorf("describing load balancer %.128q: %w", arn, err)
+			fault = fmt.Errorf("describing load balancer %s: %w", printable.Quote(arn), err)
 			continue
 		}
 		found = append(found, slices.DeleteFunc(answer.LoadBalancers, unusable)...)
 	}
 	if len(found) == 0 {
-		return "", fmt.Errorf("none of %d load balancers with the tag %s=%q is of use: %w", len(arns), cloud.UIDTag, s.uid, fault)
+		return "", fmt.Errorf("none of %d load balancers with the tag %s=%s is of use: %w", len(arns), cloud.UIDTag, printable.Quote(s.uid), fault)
 	}
 	return sdk.ToString(slices.MinFunc(found, byAge).DNSName), nil
 }

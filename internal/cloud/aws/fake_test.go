@@ -72,7 +72,10 @@ func newClient(url string) *Client {
 }
 
 func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body) // an unread one keeps the server from seeing that the client has left
+	body, err := io.ReadAll(r.Body) // an unread one keeps the server from seeing that the client has left
+	if err != nil {
+		return // it has left
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	call, refused := r.Method+" "+r.URL.Path, ""
 	if r.URL.Path == "/" {

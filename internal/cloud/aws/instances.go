@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -63,7 +64,7 @@ func (s session) nodes(ctx context.Context) ([]cloud.Instance, error) {
 		}
 	}
 	if len(nodes) == 0 {
-		return nil, fmt.Errorf("no running instance has the tag %s=%q", cloud.UIDTag, s.uid)
+		return nil, fmt.Errorf("no running instance has the tag %s=%s", cloud.UIDTag, printable.Quote(s.uid))
 	}
 	return nodes, nil
 }

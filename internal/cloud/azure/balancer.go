@@ -6,6 +6,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v9"
+
+	"disk-mapper/internal/printable"
 )
 
 // frontend is one way into a load balancer.
@@ -76,10 +78,10 @@ func (g group) publicAddress(ctx context.Context, id string) (string, error) {
 	}
 	found, err := client.Get(ctx, parsed.ResourceGroupName, parsed.Name, nil)
 	if err != nil {
-		return "", fmt.Errorf("asking for public address %.64q: %w", parsed.Name, short(err))
+		return "", fmt.Errorf("asking for public address %s: %w", printable.Quote(parsed.Name), short(err))
 	}
 	if found.Properties == nil || value(found.Properties.IPAddress) == "" {
-		return "", fmt.Errorf("public address %.64q has no address yet", parsed.Name)
+		return "", fmt.Errorf("public address %s has no address yet", printable.Quote(parsed.Name))
 	}
 	return *found.Properties.IPAddress, nil
 }

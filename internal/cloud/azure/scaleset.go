@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v9"
@@ -66,7 +67,7 @@ func (g group) machines(ctx context.Context, scaleSet string) ([]armcompute.Virt
 		return page.Value
 	})
 	if err != nil {
-		err = fmt.Errorf("listing machines of scale set %.64q: %w", scaleSet, err)
+		err = fmt.Errorf("listing machines of scale set %s: %w", printable.Quote(scaleSet), err)
 	}
 	return found, err
 }
@@ -83,7 +84,7 @@ func (g group) addresses(ctx context.Context, scaleSet string) (map[string]strin
 		return page.Value
 	})
 	if err != nil {
-		err = fmt.Errorf("listing interfaces of scale set %.64q: %w", scaleSet, err)
+		err = fmt.Errorf("listing interfaces of scale set %s: %w", printable.Quote(scaleSet), err)
 	}
 	addresses := map[string]string{}
 	for _, i := range found {

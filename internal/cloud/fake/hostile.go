@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,6 +22,9 @@ import (
 // Hostile are the answers that a client must survive: by the rows M1 to M4 and M10
 // of the threat model. They count what they write.
 type Hostile struct{ Written atomic.Int64 }
+
+// maxText is how long an error may be: what the platform said, and a few words.
+const maxText = printable.MaxError + 100
 
 // Fault is one of them, and a pattern of the error that it must end in.
 type Fault struct {
@@ -89,7 +93,7 @@ func (c Trial) survive(t *testing.T, name, elsewhere string) {
 	tries, err := persist(c.Ask, func(err error) bool { return err != nil && want.MatchString(err.Error()) })
 	if assert.Error(t, err, c.Place) {
 		assert.Regexp(t, want, err.Error(), c.Place)
-		assert.Less(t, len(err.Error()), 400, c.Place)
+		assert.Less(t, len(err.Error()), maxText, c.Place)
 		assert.NotContains(t, err.Error(), "\n", c.Place)
 	}
 	assert.Less(t, h.Written.Load(), int64(tries*6*8<<20), "what the sockets hold beyond the limit")
@@ -111,7 +115,7 @@ func Outlive(t *testing.T, s *Script, call string, fault Fault, source cloud.Sou
 	endpoints, err := source.JoinEndpoints(ctx)
 	require.Error(t, err)
 	assert.Empty(t, endpoints)
-	assert.Less(t, len(err.Error()), 1000)
+	assert.Less(t, len(err.Error()), maxText)
 	assert.LessOrEqual(t, s.Count(call), calls)
 
 	s.Say(call, good)

@@ -64,7 +64,7 @@ func TestLoadBalancer(t *testing.T) {
 		"regional":                     {global: none, want: "10.9.0.100"},
 		"regional if global fails":     {global: forbidden, want: "10.9.0.100"},
 		"none":                         {global: none, regional: none, wantErr: "found no forwarding rule of the cluster, want one with an address"},
-		"both fail":                    {global: forbidden, regional: forbidden, wantErr: "listing global forwarding rules: found status 403, want 200: Required permission is missing; listing forwarding rules of europe-west12: found status 403"},
+		"both fail":                    {global: forbidden, regional: forbidden, wantErr: "listing global forwarding rules: found status 403, want 200: Required permission is missing\\nlisting forwarding rules of europe-west12: found status 403"},
 		"of another cluster":           {global: fake.JSON(`{"items": [{"IPAddress": "1.2.3.4", "labels": {"constellation-uid": "abc1234", "constellation-use": "kubernetes"}}]}`), regional: none, wantErr: "found no forwarding rule"},
 		"for another use":              {global: fake.JSON(`{"items": [{"IPAddress": "1.2.3.4", "labels": {"constellation-uid": "abc123", "constellation-use": "other"}}]}`), regional: none, wantErr: "found no forwarding rule"},
 		"without an address or labels": {global: fake.JSON(`{"items": [{}, null, {"labels": {"constellation-uid": "abc123", "constellation-use": "kubernetes"}}]}`), regional: none, wantErr: "found no forwarding rule"},

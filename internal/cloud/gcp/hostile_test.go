@@ -8,6 +8,7 @@ import (
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/fake"
+	"disk-mapper/internal/printable"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -176,7 +177,7 @@ func FuzzParseName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer string) {
 		got, err := parseName(answer)
 		if err != nil {
-			assert.Less(t, len(fmt.Sprint(err)), 400)
+			assert.Less(t, len(fmt.Sprint(err)), printable.MaxError+100)
 			return
 		}
 		again, err := parseName(got)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 
 	"google.golang.org/api/compute/v1"
 	"google.golang.org/api/googleapi"
@@ -54,7 +55,7 @@ func (p project) nodes(ctx context.Context, uid string) ([]cloud.Instance, error
 		return page.NextPageToken, nil
 	})
 	if len(silent) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d zones do not answer, the first is %.64q", len(silent), silent[0]))
+		err = errors.Join(err, fmt.Errorf("%d zones do not answer, the first is %s", len(silent), printable.Quote(silent[0])))
 	}
 	if err != nil {
 		return nodes, fmt.Errorf("listing instances: %w", err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 
 	"cloud.google.com/go/compute/metadata"
 	"google.golang.org/api/compute/v1"
@@ -66,7 +67,7 @@ var name = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,127}$`)
 func parseName(answer string) (string, error) {
 	found := lastPart(strings.TrimSpace(answer), "/")
 	if !name.MatchString(found) {
-		return "", fmt.Errorf("found %.64q, want a name", found)
+		return "", fmt.Errorf("found %s, want a name", printable.Quote(found))
 	}
 	return found, nil
 }

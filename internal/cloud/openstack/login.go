@@ -14,6 +14,8 @@ import (
 
 	"github.com/gophercloud/gophercloud/v2"
 	sdk "github.com/gophercloud/gophercloud/v2/openstack"
+
+	"disk-mapper/internal/printable"
 )
 
 const (
@@ -45,7 +47,7 @@ func (u userData) login(ctx context.Context, client *http.Client) (session, erro
 	}
 	provider, err := sdk.NewClient(u.AuthURL)
 	if err != nil || !strings.HasPrefix(u.AuthURL, "http") {
-		return session{}, fmt.Errorf("openstack-auth-url is %.64q, want a URL of http or https", u.AuthURL)
+		return session{}, fmt.Errorf("openstack-auth-url is %s, want a URL of http or https", printable.Quote(u.AuthURL))
 	}
 	provider.HTTPClient = *client
 	provider.MaxBackoffRetries = maxRetries
@@ -92,7 +94,7 @@ func (u userData) service(provider *gophercloud.ProviderClient, kind string) (*g
 	wanted.ApplyDefaults(kind)
 	endpoint, err := provider.EndpointLocator(wanted)
 	if err != nil {
-		return nil, fmt.Errorf("the catalog has no public endpoint of service %s in region %.64q; does the user have a default project? %w", kind, u.Region, err)
+		return nil, fmt.Errorf("the catalog has no public endpoint of service %s in region %s; does the user have a default project? %w", kind, printable.Quote(u.Region), err)
 	}
 	return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint, Type: kind}, nil
 }

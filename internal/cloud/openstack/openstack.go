@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 )
 
 // Client implements cloud.Metadata.
@@ -116,7 +117,7 @@ func (c *Client) open(ctx context.Context) (session, error) {
 	}
 	uid := self.Meta[cloud.UIDTag]
 	if uid == "" {
-		return session{}, fmt.Errorf("the metadata of this server, %.64q, has no %s", self.Name, cloud.UIDTag)
+		return session{}, fmt.Errorf("the metadata of this server, %s, has no %s", printable.Quote(self.Name), cloud.UIDTag)
 	}
 	data, err := c.userData(ctx)
 	if err != nil {

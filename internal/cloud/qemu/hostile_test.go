@@ -17,6 +17,7 @@ import (
 
 	"disk-mapper/internal/cloud"
 	"disk-mapper/internal/cloud/fake"
+	"disk-mapper/internal/printable"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -118,7 +119,7 @@ func TestHostileMetadata(t *testing.T) {
 					endpoints, err := source.JoinEndpoints(t.Context())
 					require.Error(t, err)
 					assert.Empty(t, endpoints)
-					assert.Less(t, len(err.Error()), 1000)
+					assert.Less(t, len(err.Error()), printable.MaxError+100)
 					assert.Less(t, time.Since(began), cloud.CallTimeout)
 				}
 			}
@@ -142,12 +143,14 @@ func TestM5ManyInstances(t *testing.T) {
 		return "[" + strings.Join(all, ",") + "]"
 	}
 	h := &hostile{fault: body(many(200_000))}
-	_, err := cloud.ControlPlanes(start(t, h)).JoinEndpoints(t.Context())
+	client := start(t, h)
+	client.http.Timeout = 0 // size is the matter: a busy machine must not run into a limit of time first
+	_, err := client.Nodes(t.Context())
 	require.ErrorContains(t, err, "longer than 1048576 bytes")
 
 	h = &hostile{fault: body(many(20_000))}
-	client := start(t, h)
-	client.http.Timeout = cloud.CallTimeout
+	client = start(t, h)
+	client.http.Timeout = 0
 	endpoints, err := cloud.ControlPlanes(client).JoinEndpoints(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, endpoints, cloud.MaxEndpoints)

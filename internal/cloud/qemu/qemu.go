@@ -13,6 +13,7 @@ import (
 	"net/http"
 
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/printable"
 )
 
 // MetadataURL is where every QEMU node finds its metadata service.
@@ -73,13 +74,13 @@ func (e *statusError) Error() string {
 func (c *Client) get(ctx context.Context, path string, value any) error {
 	raw, status, err := cloud.Get(ctx, c.http, c.url+path, "", "")
 	if err != nil {
-		return fmt.Errorf("asking for %s: %w", path, err)
+		return fmt.Errorf("asking for %s: %w", path, printable.Error(err))
 	}
 	if status != http.StatusOK {
 		return &statusError{path, status}
 	}
 	if err := json.Unmarshal(raw, value); err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
+		return fmt.Errorf("reading %s: %w", path, printable.Error(err))
 	}
 	return nil
 }

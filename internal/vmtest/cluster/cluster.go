@@ -50,16 +50,16 @@ type Cluster struct {
 
 // New makes a cluster with the files in dir, which must be there, and the
 // programs of the build directory. The policy wants the cluster-ID PCR to be
-// zero, so that only a node that waits for its key gets it. joinLog takes the
-// JoinService's log.
+// zero, so that only a node that waits for its key gets it, and in PCR 4 what the
+// node said at its latest boot (NodeConfig): before the first one, nobody gets a key.
+// joinLog takes the JoinService's log.
 func New(dir, programs string, profile attestation.Profile, joinLog io.Writer) (*Cluster, error) {
 	programs, err := filepath.Abs(programs) // commands run in dir
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{dir: dir, programs: programs, profile: profile, joinLog: joinLog}
-	policy := fmt.Sprintf(`{"measurements": {"%d": {"expected": "%064d", "warnOnly": false}}}`+"\n", profile.ClusterIDPCR, 0)
-	return c, errors.Join(os.WriteFile(c.File(policyFile), []byte(policy), 0o644), vmtest.NewDisk(c.File(bootDisk), 1<<20))
+	return c, errors.Join(c.expect(strings.Repeat("0", 64)), vmtest.NewDisk(c.File(bootDisk), 1<<20))
 }
 
 // File is the path of one of the cluster's files.
@@ -189,7 +189,9 @@ func (c *Cluster) RecoverArgs() []string {
 // emulation turns off what QEMU emulates slowly: argon2 takes 3 s without SSE and
 // 15 s with it; a real processor is faster with it.
 // Without the pause after a failure, tests of failures need less patience.
-const emulation = "[Service]\nEnvironment=GODEBUG=cpu.sse41=off\nExecStopPost=\n"
+// What the firmware started, QEMU's changes to it included, the node says itself.
+const emulation = "[Service]\nEnvironment=GODEBUG=cpu.sse41=off\nExecStopPost=\n" +
+	"ExecStartPre=-/bin/sh -c 'echo \"" + booted + "$(cat /sys/class/tpm/tpm0/pcr-sha256/4)\"'\n"
 
 // NodeConfig is a boot of the node with this state disk; first boots and later
 // ones are alike.
@@ -208,7 +210,7 @@ func (c *Cluster) NodeConfig(image vmtest.Image, console io.Writer, stateDisk st
 		TPM:          vmtest.TPM{StateDir: c.File("tpm")},
 		Cmdline:      []string{"constel.csp=qemu", "constel.attestation-variant=qemu-vtpm", "constel.compat=" + c.profile.Name},
 		RecoveryPort: recoveryPort,
-		Console:      console,
+		Console:      &learner{out: console, learn: c.expect},
 	}
 }
 

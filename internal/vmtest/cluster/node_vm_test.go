@@ -41,6 +41,7 @@ const (
 	otherMasterSecret  = `{"key":"//////////////////////////////////////////8=","salt":"ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8="}`
 	vectorNodeState    = "{\n\t\"Role\": \"ControlPlane\",\n\t\"MeasurementSalt\": \"QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8=\"\n}"
 	vectorPCR          = "F75516D57D358D6ACD9C5E6E5C74B910CA7DA9DDBC7935D0707C9B71656B968D"
+	spoiledPCR         = "45162FC3C753DE5EA89A60832A8BA2457FEED84C5BC1BA053640E93028BCF966" // by profile 2.1
 	zeroPCR            = "0000000000000000000000000000000000000000000000000000000000000000"
 )
 
@@ -71,11 +72,21 @@ func (n node) blank(t *testing.T) { require.NoError(t, vmtest.NewDisk(n.disk, 25
 func (n node) boot(t *testing.T, cmdline ...string) *vmtest.VM {
 	t.Helper()
 	config := n.NodeConfig(n.image, t.Output(), n.disk)
-	config.Cmdline = append(config.Cmdline, cmdline...)
+	config.Cmdline = withWords(config.Cmdline, cmdline...)
 	vm, err := vmtest.Boot(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, vm.Close()) })
 	return vm
+}
+
+// withWords adds words to a command line. One replaces that of the same name, because
+// the daemon refuses two values.
+func withWords(line []string, words ...string) []string {
+	line = slices.DeleteFunc(slices.Clone(line), func(old string) bool {
+		name, _, _ := strings.Cut(old, "=")
+		return slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, name+"=") })
+	})
+	return append(line, words...)
 }
 
 func waitFor(t *testing.T, vm *vmtest.VM, text string) vmtest.Line {
@@ -227,7 +238,7 @@ func TestOldCluster(t *testing.T) {
 	assert.Contains(t, console(vm), "Successfully retrieved rejoin ticket")
 	assert.Contains(t, console(vm), "node: history: first boot, long ago")
 	assert.Contains(t, console(vm), "node: PCR 12 "+vectorPCR)
-	assert.Contains(t, console(vm), "node: PCR 15 "+zeroPCR)
+	assert.Contains(t, console(vm), "node: PCR 15 "+spoiledPCR, "what it signs is for its own profile only")
 }
 
 // TestForeignDisk attaches a disk with somebody's files: it is refused, with

@@ -152,14 +152,20 @@ func (p aPlatform) test(t *testing.T) {
 	}
 }
 
+// lateDisks loads the driver of SCSI disks after the daemon has started: a unit's
+// permissions for devices are made when it starts.
+const lateDisks = `install sd_mod /bin/sh -c 'until systemctl is-active disk-mapper | grep -q "^activating"; do sleep 0.2; done; sleep 1; exec modprobe --ignore-install sd_mod'
+`
+
 func (p aPlatform) boot(t *testing.T, n node) *vmtest.VM {
 	t.Helper()
 	config := n.NodeConfig(n.image, t.Output(), n.disk)
 	config.Firmware, config.LinkLocal, config.Bus = vmtest.BIOS, true, p.bus
-	config.Cmdline = append(config.Cmdline, "constel.csp="+p.name, "constel.join-endpoints=joinservice.test")
+	config.Cmdline = withWords(config.Cmdline, "constel.csp="+p.name, "constel.join-endpoints=joinservice.test")
 	config.Overlay = append(config.Overlay,
 		vmtest.File{Path: "/etc/hosts", Content: []byte(vmtest.MetadataAddress + " joinservice.test\n")},
-		vmtest.File{Path: "/usr/lib/udev/rules.d/66-imitation.rules", Content: []byte(p.rule + "\n")})
+		vmtest.File{Path: "/usr/lib/udev/rules.d/66-imitation.rules", Content: []byte(p.rule + "\n")},
+		vmtest.File{Path: "/etc/modprobe.d/late.conf", Content: []byte(lateDisks)})
 	vm, err := vmtest.Boot(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, vm.Close()) })

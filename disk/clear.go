@@ -1,0 +1,77 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// clearStep is how much is cleared between two looks at the context.
+const clearStep = 64 << 20
+
+// Clear makes the disk at path new again: zeros from its first byte to its last,
+// and then Blank by the verdict. It fails with unix.EBUSY, before anything is
+// written, if the disk or a part of it is mounted, mapped or held otherwise. It
+// is the caller's part to know that nobody needs what is there. progress counts
+// bytes.
+func Clear(ctx context.Context, path string, progress func(Progress)) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_EXCL, 0) // exclusive, as mounts and mappings open a disk
+	if err != nil {
+		return err
+	}
+	err = clearAll(ctx, f, progress)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("clearing %s: %w", path, err)
+	}
+	d, err := Open(ctx, path)
+	if err == nil && d.state != Blank {
+		err = fmt.Errorf("clearing %s: it is %v afterwards: its storage does not keep zeros", path, d.state)
+	}
+	return err
+}
+
+func clearAll(ctx context.Context, f *os.File, progress func(Progress)) error {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	for at := int64(0); at < size; at += clearStep {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		step := span{at, min(at+clearStep, size)}
+		if err := zero(f, step); err != nil {
+			return fmt.Errorf("at byte %d: %w", at, err)
+		}
+		progress(Progress{step.to, size})
+	}
+	return f.Sync()
+}
+
+// zero asks the kernel for zeros, which has the disk make them if it can, and
+// writes them otherwise. A discard alone promises nothing about what is read then.
+func zero(f *os.File, s span) error {
+	part := [2]uint64{uint64(s.from), uint64(s.size())}
+	switch err := makeZeros(f, &part); {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
+		return writeZeros(f, s)
+	default:
+		return err
+	}
+}
+
+func writeZeros(w io.WriterAt, s span) error {
+	zeros := make([]byte, 1<<20)
+	for at := s.from; at < s.to; at += int64(len(zeros)) {
+		if _, err := w.WriteAt(zeros[:min(int64(len(zeros)), s.to-at)], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
