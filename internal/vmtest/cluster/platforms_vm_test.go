@@ -23,7 +23,7 @@ import (
 type aPlatform struct {
 	name string
 	bus  vmtest.Bus
-	disk string // as the daemon finds it; the kernel names SCSI disks in any order
+	disk string // as the daemon finds it; the kernel names SCSI and NVMe disks in any order
 	// rule makes the link that the platform's own rules make of what QEMU cannot show.
 	rule    string
 	answers map[string]string // by method and path
@@ -49,8 +49,8 @@ var aPlatforms = []aPlatform{
 		},
 	},
 	{
-		name: "aws", bus: vmtest.NVMe, disk: "/dev/nvme1n1",
-		rule: `KERNEL=="nvme1n1", SYMLINK+="sdb"`,
+		name: "aws", bus: vmtest.NVMe, disk: "/dev/nvme[01]n1",
+		rule: `SUBSYSTEM=="block", ENV{DEVTYPE}=="disk", ATTRS{serial}=="state-disk*", SYMLINK+="sdb"`,
 		answers: map[string]string{
 			"PUT /latest/api/token":                             "token",
 			"GET /latest/dynamic/instance-identity/document":    `{"instanceId":"i-0","availabilityZone":"eu-central-1a","region":"eu-central-1","privateIp":"10.9.0.4"}`,
