@@ -4,21 +4,13 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +20,7 @@ import (
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
 	"disk-mapper/attestation/vtpm"
+	"disk-mapper/internal/faults"
 	"disk-mapper/proto/joinproto"
 
 	"github.com/google/go-tpm-tools/client"
@@ -66,7 +59,7 @@ func TestQuotesOfProfile21OpenNothing(t *testing.T) {
 			}
 			node := attestingServer(t, tt.node(sim))
 			address, screen, stop := startWithPolicy(t, pinning(t, node))
-			ticket, err := rejoinWith(t, address, repacked{t, node})
+			ticket, err := rejoinWith(t, address, faults.Repacked{Node: node})
 			stop()
 			if tt.opens {
 				require.NoError(t, err, "the test does not play the attack: %s", screen.String())
@@ -88,7 +81,7 @@ func TestQuotesOfProfile224OpenNothing(t *testing.T) {
 	defer sim.Close()
 	node := attestingServer(t, vtpm.New(sim, noLog).Issuer(attestation.BindHashChain))
 	chosen := make([]byte, attestation.NonceSize)
-	d, err := quoteOf(node, chosen)
+	d, err := faults.QuoteOf(node, chosen)
 	require.NoError(t, err)
 	assert.Nil(t, d.UserDataSignature)
 	for _, quote := range d.Attestation.Quotes {
@@ -146,27 +139,10 @@ func attestingServer(t *testing.T, node attestation.Issuer) (address string) {
 	return listener.Addr().String()
 }
 
-// quoteOf has the node at address quote for a nonce of our choice.
-func quoteOf(address string, nonce []byte) (d attestation.Document, err error) {
-	conn, err := tls.Dial("tcp", address, &tls.Config{
-		InsecureSkipVerify: true, ServerName: base64.StdEncoding.EncodeToString(nonce), NextProtos: []string{"h2"},
-	})
-	if err != nil {
-		return d, err
-	}
-	defer conn.Close()
-	for _, extension := range conn.ConnectionState().PeerCertificates[0].Extensions {
-		if extension.Id.Equal(attestation.QEMUVTPM.OID()) {
-			return d, json.Unmarshal(extension.Value, &d)
-		}
-	}
-	return d, fmt.Errorf("%s sent no document", address)
-}
-
 // pinning is a policy of profile 2.24 that names the attestation key of a node.
 func pinning(t *testing.T, node string) string {
 	t.Helper()
-	d, err := quoteOf(node, make([]byte, attestation.NonceSize))
+	d, err := faults.QuoteOf(node, make([]byte, attestation.NonceSize))
 	require.NoError(t, err)
 	area, err := tpm2.DecodePublic(d.Attestation.AKPub)
 	require.NoError(t, err)
@@ -197,57 +173,3 @@ func rejoinWith(t *testing.T, address string, creds credentials.TransportCredent
 	request := &joinproto.IssueRejoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"}
 	return joinproto.NewAPIClient(conn).IssueRejoinTicket(t.Context(), request)
 }
-
-// repacked are the credentials of a stranger with a TLS key of its own and the
-// quotes of the node at an address.
-type repacked struct {
-	t    *testing.T
-	node string
-}
-
-func (r repacked) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn := tls.Client(raw, &tls.Config{
-		InsecureSkipVerify: true, NextProtos: []string{"h2"}, ServerName: base64.StdEncoding.EncodeToString(make([]byte, 32)),
-		GetClientCertificate: r.certificate,
-	})
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, err
-	}
-	info := credentials.TLSInfo{State: conn.ConnectionState()}
-	info.SecurityLevel = credentials.PrivacyAndIntegrity
-	return conn, info, nil
-}
-
-func (r repacked) certificate(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	var sequence pkix.RDNSequence
-	_, err := asn1.Unmarshal(request.AcceptableCAs[0], &sequence)
-	require.NoError(r.t, err)
-	var authority pkix.Name
-	authority.FillFromRDNSequence(&sequence)
-	nonce, err := base64.StdEncoding.DecodeString(authority.CommonName)
-	require.NoError(r.t, err)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(r.t, err)
-	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	require.NoError(r.t, err)
-	userData := sha256.Sum256(spki)
-	chosen, err := attestation.BindHashChain.QualifyingData(userData[:], nonce, nil)
-	require.NoError(r.t, err)
-	d, err := quoteOf(r.node, chosen)
-	require.NoError(r.t, err)
-	d.UserData, d.UserDataSignature = userData[:], nil
-	document, err := json.Marshal(d)
-	require.NoError(r.t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), ExtraExtensions: []pkix.Extension{{Id: attestation.QEMUVTPM.OID(), Value: document}}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-}
-
-func (r repacked) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	panic("a client")
-}
-func (r repacked) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
-}
-func (r repacked) Clone() credentials.TransportCredentials { return r }
-func (r repacked) OverrideServerName(string) error         { return nil }
