@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/disk"
@@ -58,6 +59,7 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 	if err != nil {
 		return err
 	}
+	awaitNetwork(ctx, net.InterfaceAddrs, log)
 	client := rejoinclient.New(issuer, policy, log, o.endpoints(metadata)...)
 	t, err := joinServices{metadata: metadata, client: client, disk: d.ID(), log: log}.ticket(ctx)
 	if err != nil {

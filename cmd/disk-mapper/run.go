@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 
 	"disk-mapper/attestation"
@@ -135,6 +136,7 @@ func (o options) awaitKey(ctx context.Context, b *setup.Boot, tpm *vtpm.TPM, log
 	if err != nil {
 		return err
 	}
+	awaitNetwork(ctx, net.InterfaceAddrs, log)
 	b.Register, b.Sources = setup.OneCluster{Register: register, ID: o.cluster}, sources(o, issuer, joinServices, log)
 	return nil
 }

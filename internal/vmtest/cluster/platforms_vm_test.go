@@ -127,6 +127,7 @@ func (p aPlatform) test(t *testing.T) {
 	waitFor(t, vm, "State disk is ready")
 	assert.Regexp(t, `"msg":"Preparing new state disk","device":"`+p.disk+`"`, console(vm))
 	assert.Empty(t, service.calls(), "a first boot asks nobody")
+	assert.NotContains(t, console(vm), waitOnline, "a first boot needs no network")
 	vm.Kill()
 
 	n.oldDisk(t)
@@ -157,6 +158,9 @@ func (p aPlatform) test(t *testing.T) {
 const lateDisks = `install sd_mod /bin/sh -c 'until systemctl is-active disk-mapper | grep -q "^activating"; do sleep 0.2; done; sleep 1; exec modprobe --ignore-install sd_mod'
 `
 
+// waitOnline is a line of whoever has the boot wait for the network.
+const waitOnline = "somebody waits for the network"
+
 func (p aPlatform) boot(t *testing.T, n node) *vmtest.VM {
 	t.Helper()
 	config := n.NodeConfig(n.image, t.Output(), n.disk)
@@ -165,6 +169,10 @@ func (p aPlatform) boot(t *testing.T, n node) *vmtest.VM {
 	config.Overlay = append(config.Overlay,
 		vmtest.File{Path: "/etc/hosts", Content: []byte(vmtest.MetadataAddress + " joinservice.test\n")},
 		vmtest.File{Path: "/usr/lib/udev/rules.d/66-imitation.rules", Content: []byte(p.rule + "\n")},
+		vmtest.File{
+			Path:    "/usr/lib/systemd/system/systemd-networkd-wait-online.service.d/tell.conf",
+			Content: []byte("[Service]\nExecStartPre=/bin/sh -c 'echo " + waitOnline + " >/dev/console'\n"),
+		},
 		vmtest.File{Path: "/etc/modprobe.d/late.conf", Content: []byte(lateDisks)})
 	vm, err := vmtest.Boot(t.Context(), config)
 	require.NoError(t, err)

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"net"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// networkTimeout is for DHCP; whoever has no address by then asks all the same, and again.
+const networkTimeout = 10 * time.Second
+
+// awaitNetwork waits until one address of the machine is more than its own or a link's,
+// whichever interface has it: the first question of the sources is then not in vain. It
+// is the daemon that waits, not its unit: a new disk needs no network.
+func awaitNetwork(ctx context.Context, addresses func() ([]net.Addr, error), log *zap.Logger) {
+	deadline := time.After(networkTimeout)
+	poll := time.NewTicker(diskPoll)
+	defer poll.Stop()
+	for {
+		found, err := addresses()
+		if slices.ContainsFunc(found, reachesOthers) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-deadline:
+			log.Warn("This machine has no network address yet, nobody can send the key", zap.Stringers("addresses", found), zap.Error(err))
+			return
+		case <-poll.C:
+		}
+	}
+}
+
+func reachesOthers(address net.Addr) bool {
+	prefix, ok := address.(*net.IPNet)
+	return ok && prefix.IP.IsGlobalUnicast()
+}
