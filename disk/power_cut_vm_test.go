@@ -19,14 +19,14 @@ import (
 )
 
 // inStorageGuest is set where the tests named TestStorage run: in a VM, as root,
-// with five blank disks.
+// with six blank disks.
 const inStorageGuest = "DISK_TEST_IN_STORAGE_GUEST"
 
 // TestPowerCuts runs this test binary in a VM.
 func TestPowerCuts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
-	result := runSelf(ctx, t, vmtest.Config{Disks: blankDisks(t, 40<<20, 512<<20, 40<<20, 40<<20, 8*48<<20), Console: t.Output()},
+	result := runSelf(ctx, t, vmtest.Config{Disks: blankDisks(t, 40<<20, 512<<20, 40<<20, 40<<20, partsOfJoined*joinedSize, 2*growingSize), Console: t.Output()},
 		"GODEBUG=cpu.sse41=off "+inStorageGuest+"=1 ./disk.test -test.v -test.run '^TestStorage'")
 	assert.Zero(t, result.ExitCode)
 	assert.Contains(t, result.Output, "--- PASS: TestStorage")
