@@ -12,8 +12,8 @@ import (
 // networkTimeout is for DHCP; whoever has no address by then asks all the same, and again.
 const networkTimeout = 10 * time.Second
 
-// awaitNetwork waits until one address of the machine is more than its own or a link's,
-// whichever interface has it: the first question of the sources is then not in vain. It
+// awaitNetwork waits until the machine has one address that others can reach, whichever
+// interface has it: the first question of the sources is then not in vain. It
 // is the daemon that waits, not its unit: a new disk needs no network.
 func awaitNetwork(ctx context.Context, addresses func() ([]net.Addr, error), log *zap.Logger) {
 	deadline := time.After(networkTimeout)
@@ -35,7 +35,8 @@ func awaitNetwork(ctx context.Context, addresses func() ([]net.Addr, error), log
 	}
 }
 
+// reachesOthers is not for what each interface has of its own: IPv6's link-local ones.
 func reachesOthers(address net.Addr) bool {
 	prefix, ok := address.(*net.IPNet)
-	return ok && prefix.IP.IsGlobalUnicast()
+	return ok && !prefix.IP.IsLoopback() && (prefix.IP.To4() != nil || !prefix.IP.IsLinkLocalUnicast())
 }

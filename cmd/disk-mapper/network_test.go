@@ -27,19 +27,20 @@ func ofInterfaces(prefixes ...string) (found []net.Addr) {
 }
 
 func TestTheNetworkIsWaitedFor(t *testing.T) {
-	const loopback4, loopback6, link4, link6 = "127.0.0.1/8", "::1/128", "169.254.3.4/16", "fe80::1/64"
+	const loopback4, loopback6, link6 = "127.0.0.1/8", "::1/128", "fe80::1/64"
 	for name, tt := range map[string]struct {
 		first, then []string
 		err         error
 		waits       time.Duration
 		says        string
 	}{
-		"there at once":            {first: []string{loopback4, "10.9.0.4/24"}},
-		"IPv6 only":                {first: []string{loopback6, link6, "2001:db8::4/64"}},
-		"unique local":             {first: []string{"fd00::4/64"}},
-		"comes later":              {first: []string{loopback4, link6}, then: []string{loopback4, "10.9.0.4/24"}, waits: diskPoll},
-		"none but loopback, links": {first: []string{loopback4, loopback6, link4, link6}, waits: networkTimeout, says: link4},
-		"cannot be asked":          {err: errors.New("no netlink"), waits: networkTimeout, says: "no netlink"},
+		"there at once":    {first: []string{loopback4, "10.9.0.4/24"}},
+		"IPv6 only":        {first: []string{loopback6, link6, "2001:db8::4/64"}},
+		"link-local IPv4":  {first: []string{loopback4, "169.254.3.4/16"}},
+		"unique local":     {first: []string{"fd00::4/64"}},
+		"comes later":      {first: []string{loopback4, link6}, then: []string{loopback4, "10.9.0.4/24"}, waits: diskPoll},
+		"none but its own": {first: []string{loopback4, loopback6, link6}, waits: networkTimeout, says: link6},
+		"cannot be asked":  {err: errors.New("no netlink"), waits: networkTimeout, says: "no netlink"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
