@@ -13,13 +13,15 @@ import (
 // clearStep is how much is cleared between two looks at the context.
 const clearStep = 64 << 20
 
-// Clear makes the disk at path new again: zeros from its first byte to its last,
-// and then Blank by the verdict. It fails with unix.EBUSY, before anything is
-// written, if the disk or a part of it is mounted, mapped or held otherwise. It
-// is the caller's part to know that nobody needs what is there. progress counts
-// bytes.
-func Clear(ctx context.Context, path string, progress func(Progress)) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_EXCL, 0) // exclusive, as mounts and mappings open a disk
+// Clear makes the disk that was reported new again: zeros from its first byte to
+// its last, and then Blank by the verdict. Before anything is written, it fails with
+// unix.EBUSY if the disk or a part of it is mounted, mapped or held otherwise, and
+// with ErrChanged if it is not the disk, or does not begin as it did, when the report
+// was made. It is the caller's part to know that nobody needs what is there. progress
+// counts bytes.
+func (r Report) Clear(ctx context.Context, progress func(Progress)) error {
+	path := r.judged.path
+	f, err := r.judged.open(os.O_RDWR | unix.O_EXCL) // exclusive, as mounts and mappings open a disk
 	if err != nil {
 		return err
 	}

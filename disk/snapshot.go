@@ -67,8 +67,8 @@ func answered[T any](ctx context.Context, path string, read func() (T, error)) (
 }
 
 // onSnapshot opens the disk or file at path for use.
-func onSnapshot[T any](path string, use func(snapshot) (T, error)) (T, error) {
-	var none T
+func onSnapshot(path string, use func(snapshot, identity) (Report, error)) (Report, error) {
+	var none Report
 	f, err := os.Open(path)
 	if err != nil {
 		return none, err
@@ -77,16 +77,16 @@ func onSnapshot[T any](path string, use func(snapshot) (T, error)) (T, error) {
 	if info, err := f.Stat(); err != nil || info.IsDir() {
 		return none, cmp.Or(err, error(&os.PathError{Op: "read", Path: path, Err: unix.EISDIR}))
 	}
-	size, err := f.Seek(0, io.SeekEnd)
+	n, err := nodeOf(f)
 	if err != nil {
-		return none, fmt.Errorf("measuring %s: %w", path, err)
+		return none, err
 	}
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // else each sample costs the disk 128 KiB; a pipe cannot
-	value, err := use(snapshot{f, size})
+	r, err := use(snapshot{f, n.size}, identity{path: path, node: n})
 	if err != nil {
-		return none, fmt.Errorf("reading %s: %w", path, err)
+		return r, fmt.Errorf("reading %s: %w", path, err)
 	}
-	return value, nil
+	return r, nil
 }
 
 func (s snapshot) read(at, size int64) ([]byte, error) {

@@ -183,7 +183,7 @@ func TestDiskThatCannotBeRead(t *testing.T) {
 		d, err := snapshot{brokenAt{nil, at}, size}.verdict(&ledger{})
 		require.ErrorIs(t, err, errBroken, "byte %d", at)
 		assert.Nil(t, d)
-		_, err = snapshot{brokenAt{nil, at}, size}.report("disk")
+		_, err = snapshot{brokenAt{nil, at}, size}.report(identity{})
 		require.ErrorIs(t, err, errBroken, "no refusal either")
 	}
 }

@@ -53,8 +53,8 @@ func wipe(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	if yes != path {
 		return fail(exitUsage, fmt.Errorf("nothing was written: the name %q is not that of the device, %q", yes, path))
 	}
-	if err := disk.Clear(ctx, path, printProgress(stdout)); err != nil {
-		return fail(exitFailed, whyBusy(err))
+	if err := report.Clear(ctx, printProgress(stdout)); err != nil {
+		return fail(exitFailed, whyRefused(err))
 	}
 	_, _ = fmt.Fprintf(stdout, "%s: blank\n", path)
 	return 0
@@ -99,9 +99,12 @@ func printProgress(out io.Writer) func(disk.Progress) {
 	}
 }
 
-func whyBusy(err error) error {
-	if errors.Is(err, unix.EBUSY) {
+func whyRefused(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("nothing was written: the disk is mounted, mapped or held otherwise: %w", err)
+	case errors.Is(err, disk.ErrChanged):
+		return fmt.Errorf("nothing was written: %w", err)
 	}
 	return err
 }

@@ -109,6 +109,26 @@ func TestWipeEndsWhileItAsks(t *testing.T) {
 	assert.Contains(t, stderr.String(), "nothing was written")
 }
 
+// TestWipeOfWhatWasConfirmed: what changes while it asks is not wiped.
+func TestWipeOfWhatWasConfirmed(t *testing.T) {
+	path := realDisk(t, "disk-mapper-joined", func([]byte) {})
+	require.NoError(t, os.Chmod(path, 0o600))
+	content := bytes.Repeat([]byte("else"), 16<<20)
+	asked := writerFunc(func(b []byte) (int, error) {
+		if strings.Contains(string(b), "Type its name") {
+			require.NoError(t, os.WriteFile(path+"-2", content, 0o600))
+			require.NoError(t, os.Rename(path+"-2", path))
+		}
+		return len(b), nil
+	})
+	var stderr bytes.Buffer
+	assert.Equal(t, exitFailed, wipe(t.Context(), []string{path}, strings.NewReader(path), asked, &stderr))
+	assert.Contains(t, stderr.String(), "nothing was written: "+path+" changed since it was judged")
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(content, after))
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
