@@ -25,7 +25,7 @@ func (r Report) Clear(ctx context.Context, progress func(Progress)) error {
 	if err != nil {
 		return err
 	}
-	err = clearAll(ctx, f, progress)
+	err = clearAll(ctx, r.judged.size, zeroable{f}, progress)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("clearing %s: %w", path, err)
 	}
@@ -36,29 +36,31 @@ func (r Report) Clear(ctx context.Context, progress func(Progress)) error {
 	return err
 }
 
-func clearAll(ctx context.Context, f *os.File, progress func(Progress)) error {
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
+func clearAll(ctx context.Context, size int64, disk interface {
+	zero(s span) error
+	Sync() error
+}, progress func(Progress)) error {
 	for at := int64(0); at < size; at += clearStep {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		step := span{at, min(at+clearStep, size)}
-		if err := zero(f, step); err != nil {
+		if err := disk.zero(step); err != nil {
 			return fmt.Errorf("at byte %d: %w", at, err)
 		}
 		progress(Progress{step.to, size})
 	}
-	return f.Sync()
+	return disk.Sync()
 }
+
+// zeroable is an open disk, or file.
+type zeroable struct{ *os.File }
 
 // zero asks the kernel for zeros, which has the disk make them if it can, and
 // writes them otherwise. A discard alone promises nothing about what is read then.
-func zero(f *os.File, s span) error {
+func (f zeroable) zero(s span) error {
 	part := [2]uint64{uint64(s.from), uint64(s.size())}
-	switch err := makeZeros(f, &part); {
+	switch err := makeZeros(f.File, &part); {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):

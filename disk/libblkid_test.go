@@ -101,6 +101,28 @@ func TestBlkidDecidesToo(t *testing.T) {
 	assert.Equal(t, "atari, as libblkid says", refusal.Found)
 }
 
+// TestProbeIsStrict: a wrong checksum, and several things at once, are not nothing.
+// The table knows these as well; here it is libblkid that has to.
+func TestProbeIsStrict(t *testing.T) {
+	badChecksum := []mark{{512, "LABELONE" + le64(1)}, {512 + 24, "LVM2 001"}}
+	found, err := probed(t, imageOf(t, make([]byte, minSize), badChecksum))
+	require.NoError(t, err)
+	assert.Equal(t, "LVM2_member", found)
+
+	path := imageOf(t, make([]byte, 64<<20), nil)
+	run(t, "mke2fs", "-q", "-F", "-t", "ext4", path)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.WriteAt([]byte("hsqs"), 0) // SquashFS leaves the place of ext4 alone
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{4}, 28)
+	require.NoError(t, err)
+	found, err = probed(t, path)
+	require.NoError(t, err)
+	assert.Equal(t, "several things at once", found)
+}
+
 func TestProbeFails(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
