@@ -18,7 +18,8 @@ const clearStep = 64 << 20
 // unix.EBUSY if the disk or a part of it is mounted, mapped or held otherwise, and
 // with ErrChanged if it is not the disk, or does not begin as it did, when the report
 // was made. It is the caller's part to know that nobody needs what is there. progress
-// counts bytes.
+// counts bytes. If the disk does not take zeros somewhere, the error names the byte,
+// and all before it is zeros.
 func (r Report) Clear(ctx context.Context, progress func(Progress)) error {
 	path := r.judged.path
 	f, err := r.judged.open(os.O_RDWR | unix.O_EXCL) // exclusive, as mounts and mappings open a disk
@@ -30,27 +31,47 @@ func (r Report) Clear(ctx context.Context, progress func(Progress)) error {
 		return fmt.Errorf("clearing %s: %w", path, err)
 	}
 	d, err := Open(ctx, path)
-	if err == nil && d.state != Blank {
-		err = fmt.Errorf("clearing %s: it is %v afterwards: its storage does not keep zeros", path, d.state)
+	switch {
+	case err != nil:
+		return fmt.Errorf("zeros were written to all of %s, and then: %w", path, err)
+	case d.state != Blank:
+		return fmt.Errorf("clearing %s: it is %v afterwards: its storage does not keep zeros", path, d.state)
 	}
-	return err
+	return nil
 }
 
-func clearAll(ctx context.Context, size int64, disk interface {
+// clearable is a disk, or a part of one, that can be made zeros.
+type clearable interface {
 	zero(s span) error
 	Sync() error
-}, progress func(Progress)) error {
+}
+
+func clearAll(ctx context.Context, size int64, disk clearable, progress func(Progress)) error {
 	for at := int64(0); at < size; at += clearStep {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		step := span{at, min(at+clearStep, size)}
-		if err := disk.zero(step); err != nil {
-			return fmt.Errorf("at byte %d: %w", at, err)
+		if at, err := zeroAll(disk, step); err != nil {
+			return fmt.Errorf("at byte %d of %d, before which all is zeros: %w", at, size, err)
 		}
 		progress(Progress{step.to, size})
 	}
 	return disk.Sync()
+}
+
+// zeroAll asks for the same again in halves where it fails, and returns the first byte
+// of the 4 KiB that the disk does not take.
+func zeroAll(disk clearable, s span) (int64, error) {
+	err := disk.zero(s)
+	if err == nil || s.size() <= sectorSize {
+		return s.from, err
+	}
+	middle := s.from + max(sectorSize, s.size()/2&^(sectorSize-1))
+	if at, err := zeroAll(disk, span{s.from, middle}); err != nil {
+		return at, err
+	}
+	return zeroAll(disk, span{middle, s.to})
 }
 
 // zeroable is an open disk, or file.

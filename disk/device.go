@@ -81,7 +81,8 @@ func untouched(path string, r *Refusal) error {
 }
 
 // Inspect is Open for somebody who wants to know everything: a refused disk is
-// part of the report. path may be a plain file with the contents of a disk.
+// part of the report. path may be a plain file with the contents of a disk. If it fails
+// with a *ReadError, there is no verdict, but the report is still good for Clear.
 func Inspect(ctx context.Context, path string) (Report, error) {
 	return answered(ctx, path, func() (Report, error) {
 		return onSnapshot(path, snapshot.report)

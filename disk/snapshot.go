@@ -89,11 +89,28 @@ func onSnapshot(path string, use func(snapshot, identity) (Report, error)) (Repo
 	return r, nil
 }
 
+// ReadError is for a disk that does not return one of its bytes.
+type ReadError struct {
+	At  int64 // the byte, or one within the same request before it
+	Err error
+}
+
+func (e *ReadError) Error() string { return fmt.Sprintf("at byte %d: %v", e.At, e.Err) }
+
+// Unwrap returns why.
+func (e *ReadError) Unwrap() error { return e.Err }
+
+func (s snapshot) readInto(b []byte, at int64) error {
+	if n, err := s.disk.ReadAt(b, at); err != nil {
+		return &ReadError{at + int64(n), err}
+	}
+	return nil
+}
+
 func (s snapshot) read(at, size int64) ([]byte, error) {
 	b := make([]byte, size)
-	_, err := s.disk.ReadAt(b, at)
-	if err != nil {
-		return nil, fmt.Errorf("at byte %d: %w", at, err)
+	if err := s.readInto(b, at); err != nil {
+		return nil, err
 	}
 	return b, nil
 }
@@ -124,8 +141,8 @@ func (s snapshot) gather(t *traces, area *[]byte, part span, from int64) error {
 	buffer := make([]byte, readSize)
 	for at := from; at < part.to; at += readSize {
 		block := buffer[:min(readSize, part.to-at)]
-		if _, err := s.disk.ReadAt(block, at); err != nil {
-			return fmt.Errorf("at byte %d: %w", at, err)
+		if err := s.readInto(block, at); err != nil {
+			return err
 		}
 		t.keep(area, part, at, block)
 	}
