@@ -33,8 +33,7 @@ const interrupted = "disk-mapper: this disk is being formatted\n"
 
 // Device is a disk as it was found when it was opened.
 type Device struct {
-	path   string
-	size   int64
+	identity
 	data   superblock // of a Joined disk
 	state  State
 	header header
@@ -56,6 +55,7 @@ type Report struct {
 	// Refusal is why the disk must not be touched, and Device is nil then.
 	Refusal *Refusal
 	Device  *Device
+	judged  identity
 }
 
 // Open reads the metadata of the disk at path once and decides what it is. It
@@ -66,8 +66,12 @@ func Open(ctx context.Context, path string) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.usable()
+}
+
+func (r Report) usable() (*Device, error) {
 	if r.Refusal != nil {
-		return nil, untouched(path, r.Refusal)
+		return nil, untouched(r.judged.path, r.Refusal)
 	}
 	return r.Device, nil
 }
@@ -77,22 +81,25 @@ func untouched(path string, r *Refusal) error {
 }
 
 // Inspect is Open for somebody who wants to know everything: a refused disk is
-// part of the report. path may be a plain file with the contents of a disk.
+// part of the report. path may be a plain file with the contents of a disk. If it fails
+// with a *ReadError, there is no verdict, but the report is still good for Clear.
 func Inspect(ctx context.Context, path string) (Report, error) {
 	return answered(ctx, path, func() (Report, error) {
-		return onSnapshot(path, func(s snapshot) (Report, error) { return s.report(path) })
+		return onSnapshot(path, snapshot.report)
 	})
 }
 
-func (s snapshot) report(path string) (Report, error) {
+// report is on the disk at judged, which is what s reads.
+func (s snapshot) report(judged identity) (Report, error) {
 	var l ledger
 	d, err := s.verdict(&l)
-	r := Report{Findings: l.findings, Device: d}
+	judged.first = l.first
+	r := Report{Findings: l.findings, Device: d, judged: judged}
 	if err != nil && !errors.As(err, &r.Refusal) {
-		return Report{}, err
+		return r, err
 	}
 	if d != nil {
-		d.path, d.size = path, s.size
+		d.identity = judged
 	}
 	return r, nil
 }
@@ -110,6 +117,7 @@ func (s snapshot) verdict(l *ledger) (*Device, error) {
 		return nil, err
 	}
 	first := start[:binarySize]
+	l.first = bytes.Clone(first)
 	if bytes.HasPrefix(first, []byte(interrupted)) && isZero(first[len(interrupted):]) {
 		return &Device{state: Prepared}, l.require("", rule{"first sector", true, words("the mark of an interrupted format"), "that, or a LUKS2 header", 0})
 	}

@@ -47,7 +47,7 @@ func TestLastBlockIsWipedLast(t *testing.T) {
 func TestTagOfTheEnd(t *testing.T) {
 	path := sparse(t, 256*mib)
 	b := superblock{JournalSections: 10, ProvidedSectors: 200 * 2048}
-	d := &Device{path: path, size: 256 * mib, state: Joined, data: b}
+	d := &Device{identity: identity{path: path, node: node{size: 256 * mib}}, state: Joined, data: b}
 	tagged, err := d.endIsTagged()
 	require.NoError(t, err)
 	assert.False(t, tagged)

@@ -5,12 +5,16 @@ import (
 	"fmt"
 
 	"disk-mapper/internal/keys"
+
+	"golang.org/x/sys/unix"
 )
 
 // Format makes a new state disk under key, with an empty file system, and returns
 // it as it was then found. The disk must be Blank, Prepared or Unrecognised. Until Format
 // returns, the disk is marked as interrupted and a power cut leads to another
-// format. progress is called often while the disk is wiped.
+// format. It fails with ErrChanged, before anything is written, if the disk is not
+// the one that was opened, or does not begin as it did then. progress is called
+// often while the disk is wiped.
 func (d *Device) Format(ctx context.Context, key keys.DiskKey, extent Extent, progress func(Progress)) (*Device, error) {
 	if d.state != Blank && d.state != Prepared && d.state != Unrecognised {
 		return nil, fmt.Errorf("refusing to format %s: it is %v", d.path, d.state)
@@ -42,9 +46,12 @@ func (d *Device) format(ctx context.Context, key keys.DiskKey, extent Extent, pr
 	if err != nil {
 		return err
 	}
-	if err := onStorage(d.path, markInterrupted); err != nil {
+	// Exclusive, as mounts and mappings open a disk. It is closed before libcryptsetup maps it.
+	if err := d.change(unix.O_EXCL, markInterrupted); err != nil {
 		return err
 	}
+	marked := d.identity
+	marked.first = interruptedMark()
 	err = formatIntegrity(d.path, journalSize(d.size), h.id, volumeKey, func(mapping string) error {
 		l, size, err := extent.wipe(ctx, mapping, progress)
 		if err != nil {
@@ -55,7 +62,7 @@ func (d *Device) format(ctx context.Context, key keys.DiskKey, extent Extent, pr
 	if err != nil {
 		return err
 	}
-	return onStorage(d.path, func(s storage) error { return writeImage(s, image) })
+	return marked.change(0, func(s storage) error { return writeImage(s, image) })
 }
 
 // journalSize is dm-integrity's: as the kernel chooses it, up to a size that costs
@@ -72,7 +79,7 @@ func newHeader(volumeKey []byte, key keys.DiskKey) (header, []byte, error) {
 
 // Enroll makes a Prepared disk Joined: it opens with final in place of current,
 // says so, and carries the cluster's salt. The data and an active mapping are
-// not touched. node_state.json must have been written before: a power cut during
+// not touched. It fails with ErrChanged as Format does. node_state.json must have been written before: a power cut during
 // Enroll leaves the disk either Prepared or completely Joined.
 func (d *Device) Enroll(current, final keys.DiskKey, salt keys.MeasurementSalt) error {
 	if d.state != Prepared {
@@ -83,7 +90,7 @@ func (d *Device) Enroll(current, final keys.DiskKey, salt keys.MeasurementSalt) 
 	}
 	image, err := d.enrolled(current, final, salt)
 	if err == nil {
-		err = onStorage(d.path, func(s storage) error { return replaceImage(s, image) })
+		err = d.change(0, func(s storage) error { return replaceImage(s, image) })
 	}
 	if err != nil {
 		return fmt.Errorf("enrolling %s: %w", d.path, err)

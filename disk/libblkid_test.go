@@ -36,12 +36,21 @@ func TestSignaturesKnowWhatBlkidKnows(t *testing.T) {
 			require.NoError(t, os.Truncate(path, 64<<20))
 			out, err := exec.Command("sh", "-e", "-c", fmt.Sprintf(command, path)).CombinedOutput()
 			require.NoError(t, err, "%s", out)
-			found, err := recognise(path)
+			found, err := probed(t, path)
 			require.NoError(t, err)
 			assert.NotEmpty(t, found, "libblkid")
 			assertRefusedByName(t, path)
 		})
 	}
+}
+
+// probed is what libblkid says about the disk at path.
+func probed(t *testing.T, path string) (string, error) {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	return probe(f)
 }
 
 // TestBlkidsMarksAreSignatures: marks alone, as far as libblkid is satisfied
@@ -50,7 +59,7 @@ func TestBlkidsMarksAreSignatures(t *testing.T) {
 	seen, zeros := 0, make([]byte, minSize)
 	check := func(marks []mark) {
 		path := imageOf(t, zeros, marks)
-		if found, err := recognise(path); err != nil || found != "" {
+		if found, err := probed(t, path); err != nil || found != "" {
 			seen++
 			assertRefusedByName(t, path)
 		}
@@ -90,6 +99,28 @@ func TestBlkidDecidesToo(t *testing.T) {
 	require.ErrorAs(t, err, &refusal)
 	assert.Equal(t, "signature", refusal.Field)
 	assert.Equal(t, "atari, as libblkid says", refusal.Found)
+}
+
+// TestProbeIsStrict: a wrong checksum, and several things at once, are not nothing.
+// The table knows these as well; here it is libblkid that has to.
+func TestProbeIsStrict(t *testing.T) {
+	badChecksum := []mark{{512, "LABELONE" + le64(1)}, {512 + 24, "LVM2 001"}}
+	found, err := probed(t, imageOf(t, make([]byte, minSize), badChecksum))
+	require.NoError(t, err)
+	assert.Equal(t, "LVM2_member", found)
+
+	path := imageOf(t, make([]byte, 64<<20), nil)
+	run(t, "mke2fs", "-q", "-F", "-t", "ext4", path)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.WriteAt([]byte("hsqs"), 0) // SquashFS leaves the place of ext4 alone
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{4}, 28)
+	require.NoError(t, err)
+	found, err = probed(t, path)
+	require.NoError(t, err)
+	assert.Equal(t, "several things at once", found)
 }
 
 func TestProbeFails(t *testing.T) {

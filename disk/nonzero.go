@@ -2,7 +2,6 @@ package disk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 )
@@ -13,40 +12,36 @@ import (
 // takes it. A disk that begins with zeros is refused as by Open: it may have lost
 // its start, and then its data can be brought back.
 func OpenNonzero(ctx context.Context, path string) (*Device, error) {
-	d, err := Open(ctx, path)
-	refusal, ok := errors.AsType[*Refusal](err)
-	if !ok || !refusal.Unrecognised() {
-		return d, err
+	r, err := Inspect(ctx, path)
+	if err != nil {
+		return nil, err
 	}
-	found, err := answered(ctx, path, func() (string, error) { return recognise(path) })
+	if r.Refusal == nil || !r.Refusal.Unrecognised() {
+		return r.usable()
+	}
+	found, err := answered(ctx, path, r.judged.recognise)
 	if err != nil {
 		return nil, err
 	}
 	if found != "" {
 		return nil, untouched(path, &Refusal{"signature", clip(words(found)) + ", as libblkid says", "LUKS2, or none", Foreign})
 	}
-	return measureUnrecognised(path)
+	return &Device{identity: r.judged, state: Unrecognised}, nil
 }
 
 // Unrecognised is for the refusal of data that has no name, from the first sector on.
 func (r *Refusal) Unrecognised() bool { return r.Field == fieldZeros && r.Meaning == Foreign }
 
-func measureUnrecognised(path string) (*Device, error) {
-	return onSnapshot(path, func(s snapshot) (*Device, error) {
-		return &Device{path: path, size: s.size, state: Unrecognised}, nil
-	})
-}
-
-// recognise asks libblkid what is on the disk at path; empty for nothing.
-func recognise(path string) (string, error) {
-	f, err := os.Open(path)
+// recognise asks libblkid what is on the disk; empty for nothing.
+func (i identity) recognise() (string, error) {
+	f, err := i.open(os.O_RDONLY)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	found, err := probe(f)
 	if err != nil {
-		return "", fmt.Errorf("asking libblkid about %s: %w", path, err)
+		return "", fmt.Errorf("asking libblkid about %s: %w", i.path, err)
 	}
 	return found, nil
 }

@@ -105,7 +105,10 @@ func holds(field string, ok bool, breach, want string, broken Meaning) rule {
 }
 
 // ledger takes down what the verdict has looked at, in order.
-type ledger struct{ findings []Finding }
+type ledger struct {
+	findings []Finding
+	first    []byte // the first sector; empty as long as it was not read
+}
 
 // require holds the rules of one place on the disk, all of them, and fails with
 // the *Refusal of the first that is broken.

@@ -2,7 +2,9 @@ package disk
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -61,10 +63,11 @@ func TestRestore(t *testing.T) {
 			copy(b, "LUKS\xba\xbe\x00\x01")
 			copy(b[168:], other.content[168:208])
 		}), Over{}, ErrOtherDisk, false},
-		"LUKS1 without a UUID":      {lost(func(b []byte) { clear(b[:headersSize]); copy(b, "LUKS\xba\xbe\x00\x01") }), Over{}, ErrForeignData, false},
-		"headers lost, its keyslot": {lost(func(b []byte) { clear(b[:headersSize]) }), Over{}, nil, false},
-		"headers lost, another's":   {lost(func(b []byte) { clear(b[:headersSize]); copy(b[headersSize:], other.content[headersSize:][:areaSize]) }), Over{}, ErrForeignData, false},
-		"headers lost, it is told":  {lost(func(b []byte) { clear(b[:headersSize]); copy(b[headersSize:], other.content[headersSize:][:areaSize]) }), Over{ForeignData: true}, nil, false},
+		"nothing but a RAID superblock at the end": {lost(func(b []byte) { clear(b); copy(b[len(b)-8192:], "\xfc\x4e\x2b\xa9") }), Over{}, ErrForeignData, false},
+		"LUKS1 without a UUID":                     {lost(func(b []byte) { clear(b[:headersSize]); copy(b, "LUKS\xba\xbe\x00\x01") }), Over{}, ErrForeignData, false},
+		"headers lost, its keyslot":                {lost(func(b []byte) { clear(b[:headersSize]) }), Over{}, nil, false},
+		"headers lost, another's":                  {lost(func(b []byte) { clear(b[:headersSize]); copy(b[headersSize:], other.content[headersSize:][:areaSize]) }), Over{}, ErrForeignData, false},
+		"headers lost, it is told":                 {lost(func(b []byte) { clear(b[:headersSize]); copy(b[headersSize:], other.content[headersSize:][:areaSize]) }), Over{ForeignData: true}, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := k.file(t, tc.content)
@@ -86,6 +89,29 @@ func TestRestore(t *testing.T) {
 			assert.NoError(t, d.Prove(k.key))
 		})
 	}
+}
+
+// TestRestoreReadsTheDiskAgain: what is judged at the end was read from the disk, and
+// not from the cache of what was written.
+func TestRestoreReadsTheDiskAgain(t *testing.T) {
+	k := newKeptDisk(t)
+	content := bytes.Clone(k.content)
+	clear(content[:headersSize])
+	loop := attachLoop(t, k.file(t, content))
+	before := sectorsRead(t, loop)
+	_, err := k.backup.Restore(t.Context(), loop, Over{})
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, sectorsRead(t, loop)-before, int64(2*regionSize/512), "once before, once after")
+}
+
+func sectorsRead(t *testing.T, device string) (n int64) {
+	t.Helper()
+	stat, err := os.ReadFile("/sys/block/" + filepath.Base(device) + "/stat")
+	require.NoError(t, err)
+	var ios, merged int64
+	_, err = fmt.Sscan(string(stat), &ios, &merged, &n)
+	require.NoError(t, err)
+	return n
 }
 
 // TestCutDuringRestore takes the power away at every point. Whatever the disk was, it

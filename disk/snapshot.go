@@ -67,8 +67,8 @@ func answered[T any](ctx context.Context, path string, read func() (T, error)) (
 }
 
 // onSnapshot opens the disk or file at path for use.
-func onSnapshot[T any](path string, use func(snapshot) (T, error)) (T, error) {
-	var none T
+func onSnapshot(path string, use func(snapshot, identity) (Report, error)) (Report, error) {
+	var none Report
 	f, err := os.Open(path)
 	if err != nil {
 		return none, err
@@ -77,23 +77,40 @@ func onSnapshot[T any](path string, use func(snapshot) (T, error)) (T, error) {
 	if info, err := f.Stat(); err != nil || info.IsDir() {
 		return none, cmp.Or(err, error(&os.PathError{Op: "read", Path: path, Err: unix.EISDIR}))
 	}
-	size, err := f.Seek(0, io.SeekEnd)
+	n, err := nodeOf(f)
 	if err != nil {
-		return none, fmt.Errorf("measuring %s: %w", path, err)
+		return none, err
 	}
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // else each sample costs the disk 128 KiB; a pipe cannot
-	value, err := use(snapshot{f, size})
+	r, err := use(snapshot{f, n.size}, identity{path: path, node: n})
 	if err != nil {
-		return none, fmt.Errorf("reading %s: %w", path, err)
+		return r, fmt.Errorf("reading %s: %w", path, err)
 	}
-	return value, nil
+	return r, nil
+}
+
+// ReadError is for a disk that does not return one of its bytes.
+type ReadError struct {
+	At  int64 // the byte, or one within the same request before it
+	Err error
+}
+
+func (e *ReadError) Error() string { return fmt.Sprintf("at byte %d: %v", e.At, e.Err) }
+
+// Unwrap returns why.
+func (e *ReadError) Unwrap() error { return e.Err }
+
+func (s snapshot) readInto(b []byte, at int64) error {
+	if n, err := s.disk.ReadAt(b, at); err != nil {
+		return &ReadError{at + int64(n), err}
+	}
+	return nil
 }
 
 func (s snapshot) read(at, size int64) ([]byte, error) {
 	b := make([]byte, size)
-	_, err := s.disk.ReadAt(b, at)
-	if err != nil {
-		return nil, fmt.Errorf("at byte %d: %w", at, err)
+	if err := s.readInto(b, at); err != nil {
+		return nil, err
 	}
 	return b, nil
 }
@@ -124,8 +141,8 @@ func (s snapshot) gather(t *traces, area *[]byte, part span, from int64) error {
 	buffer := make([]byte, readSize)
 	for at := from; at < part.to; at += readSize {
 		block := buffer[:min(readSize, part.to-at)]
-		if _, err := s.disk.ReadAt(block, at); err != nil {
-			return fmt.Errorf("at byte %d: %w", at, err)
+		if err := s.readInto(block, at); err != nil {
+			return err
 		}
 		t.keep(area, part, at, block)
 	}

@@ -87,6 +87,17 @@ func TestReads(t *testing.T) {
 	}
 }
 
+// TestSamplesAreReadAlone: the kernel reads nothing beside them on its own account.
+func TestSamplesAreReadAlone(t *testing.T) {
+	loop := attachLoop(t, sparse(t, 4<<30))
+	before := sectorsRead(t, loop)
+	d, err := Open(t.Context(), loop)
+	require.NoError(t, err)
+	require.Equal(t, Blank, d.State())
+	read := (sectorsRead(t, loop) - before) * 512
+	assert.Less(t, read, int64(headSize+tailSize+1500*sampleSize+4<<20), "some for the kernel's own look at a new device")
+}
+
 // TestReadsOfAHeader: a disk with a header costs a handful, none twice, and its
 // unused parts are not read at all.
 func TestReadsOfAHeader(t *testing.T) {
@@ -183,7 +194,7 @@ func TestDiskThatCannotBeRead(t *testing.T) {
 		d, err := snapshot{brokenAt{nil, at}, size}.verdict(&ledger{})
 		require.ErrorIs(t, err, errBroken, "byte %d", at)
 		assert.Nil(t, d)
-		_, err = snapshot{brokenAt{nil, at}, size}.report("disk")
+		_, err = snapshot{brokenAt{nil, at}, size}.report(identity{})
 		require.ErrorIs(t, err, errBroken, "no refusal either")
 	}
 }

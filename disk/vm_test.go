@@ -5,6 +5,7 @@ package disk
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -104,6 +105,7 @@ func command(t *testing.T, stdin []byte, name string, args ...string) string {
 func TestGuestLife(t *testing.T) {
 	guestOnly(t)
 	const path, mapping = "/dev/vda", "life"
+	overwrittenWhileWiped(t, path)
 	blank, err := Open(t.Context(), path)
 	require.NoError(t, err)
 	require.Equal(t, Blank, blank.State())
@@ -198,4 +200,28 @@ func TestGuestOldDisk(t *testing.T) {
 	assert.ErrorContains(t, err, "as ext4")
 	require.NoError(t, Close(mapping))
 	assert.True(t, bytes.Equal(before, headerOf(t, path)))
+}
+
+// overwrittenWhileWiped: only a disk that still has the mark gets a header. It leaves a
+// blank disk.
+func overwrittenWhileWiped(t *testing.T, path string) {
+	t.Helper()
+	d, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	_, err = d.Format(t.Context(), keys.RandomDiskKey(), FirstRegion, func(Progress) {
+		assert.NoError(t, onStorage(path, func(s storage) error { return writeSynced(s, make([]byte, binarySize), 0) }))
+	})
+	require.ErrorIs(t, err, ErrChanged)
+	report, err := Inspect(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, report.Clear(t.Context(), func(Progress) {}))
+}
+
+// onStorage changes a disk whatever is on it.
+func onStorage(path string, change func(storage) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(change(f), f.Close())
 }

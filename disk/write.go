@@ -1,11 +1,6 @@
 package disk
 
-import (
-	"errors"
-	"fmt"
-	"io"
-	"os"
-)
+import "io"
 
 // storage is what the metadata is written to: a block device.
 type storage interface {
@@ -28,25 +23,16 @@ func (h header) image(area []byte) ([]byte, error) {
 	return image, nil
 }
 
-// onStorage opens the disk for a change of its metadata.
-func onStorage(path string, change func(storage) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(change(f), f.Close()); err != nil {
-		return fmt.Errorf("writing the metadata: %w", err)
-	}
-	return nil
+// interruptedMark is the first sector of a disk whose format or enrolment has begun.
+func interruptedMark() []byte {
+	sector := make([]byte, binarySize)
+	copy(sector, interrupted)
+	return sector
 }
 
 // markInterrupted makes the disk Prepared with one write of one sector: until
 // the next first sector is written, a power cut leads to a new format.
-func markInterrupted(s storage) error {
-	sector := make([]byte, binarySize)
-	copy(sector, interrupted)
-	return writeSynced(s, sector, 0)
-}
+func markInterrupted(s storage) error { return writeSynced(s, interruptedMark(), 0) }
 
 // writeImage replaces the metadata of a disk that is marked as interrupted: all
 // but the first sector, then, when that is safe on the disk, the first sector.

@@ -29,6 +29,7 @@ var errBusy = errors.New("busy")
 type world struct {
 	joined  bool
 	key     keys.DiskKey // opens the disk
+	given   keys.DiskKey // what it was formatted or unlocked with, not a copy
 	fail    string       // the step that fails
 	steps   []string
 	salt    keys.MeasurementSalt
@@ -52,7 +53,7 @@ func (w *world) ID() keys.DiskID { return mustID("12345678-90ab-cdef-1234-567890
 func (w *world) Path() string    { return "/dev/vdb" }
 func (w *world) Joined() bool    { return w.joined }
 func (w *world) Format(_ context.Context, key keys.DiskKey, progress func(done, total int64)) error {
-	w.key = key.Clone()
+	w.key, w.given = key.Clone(), key
 	progress(1<<20, 4<<20)
 	return w.step("format" + w.without())
 }
@@ -83,6 +84,7 @@ func (w *world) Unlock(_ context.Context, key keys.DiskKey) error {
 	if !bytes.Equal(key.Bytes(), w.key.Bytes()) {
 		return keys.ErrWrongKey
 	}
+	w.given = key
 	if w.ending != nil {
 		w.ending()
 	}
@@ -220,6 +222,28 @@ func TestNewDisk(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, w.key.Bytes(), raw)
 		})
+	}
+}
+
+// TestNoDiskChangesWithoutAKeyFile: nobody could open it again.
+func TestNoDiskChangesWithoutAKeyFile(t *testing.T) {
+	w := &world{}
+	b, _ := newBoot(t, w)
+	require.NoError(t, os.WriteFile(filepath.Join(b.Handover.Root, "run"), nil, 0o600))
+	require.ErrorIs(t, b.Run(t.Context()), unix.ENOTDIR)
+	assert.Empty(t, w.steps)
+}
+
+// TestKeysAreWiped when the boot is over, however it ends.
+func TestKeysAreWiped(t *testing.T) {
+	for _, joined := range []bool{true, false} {
+		for _, fail := range []string{"", "unlock"} {
+			w, b := vectorBoot(t)
+			w.joined, w.fail = joined, fail
+			err := b.Run(t.Context())
+			assert.Equal(t, fail == "", err == nil)
+			assert.Equal(t, make([]byte, keys.Size), w.given.Bytes())
+		}
 	}
 }
 
@@ -384,6 +408,17 @@ func TestRace(t *testing.T) {
 		_, err := b.firstProven(t.Context())
 		require.NoError(t, err)
 		assert.Contains(t, messages(logs), "ERROR : Key source failed [error]")
+	})
+
+	t.Run("who has nothing more to offer, or is stopped, has not failed", func(t *testing.T) {
+		gone := make(chan struct{})
+		b, logs := newBoot(t, w,
+			sourceFunc(func(context.Context, keys.DiskID, keys.Prove) error { defer close(gone); return nil }),
+			sourceFunc(func(ctx context.Context, _ keys.DiskID, _ keys.Prove) error { <-ctx.Done(); return errBroken }),
+			sourceFunc(func(ctx context.Context, _ keys.DiskID, prove keys.Prove) error { <-gone; return prove(ctx, good) }))
+		_, err := b.firstProven(t.Context())
+		require.NoError(t, err)
+		assert.Zero(t, logs.FilterMessage("Key source failed").Len())
 	})
 
 	t.Run("no source is left", func(t *testing.T) {

@@ -19,9 +19,10 @@ const wipeUsage = `disk-mapper wipe makes a disk new again: zeros from its first
 
   disk-mapper wipe [-yes-wipe DEVICE] DEVICE
 
-It says what is on the disk, asks for the name of the device once more, and refuses a disk that is
-mounted, mapped or held otherwise. Nothing brings back what was there. Afterwards the disk is blank,
-as inspect would say, which the next boot of a node formats. If it is interrupted, start it again.
+It says what is on the disk, or what of it cannot be read, asks for the name of the device once more,
+and refuses a disk that is mounted, mapped or held otherwise. Nothing brings back what was there.
+Afterwards the disk is blank, as inspect would say, which the next boot of a node formats. If it is
+interrupted, start it again. Where the disk takes no zeros it ends, and says how far it came.
 
 Exit status: 0 the disk is blank, 1 it is not, 2 usage, or the name was not given again.
 
@@ -42,26 +43,30 @@ func wipe(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return status
 	}
 	report, err := disk.Inspect(ctx, path)
-	if err != nil {
+	if _, unread := errors.AsType[*disk.ReadError](err); err != nil && !unread {
 		return fail(exitFailed, err)
 	}
-	v, _ := newVerdict(path, report) // blank too: not all of it was looked at
-	_, _ = io.WriteString(stdout, v.summary())
+	_, _ = io.WriteString(stdout, summary(path, report, err))
 	if yes == "" {
 		yes = ask(ctx, path, stdin, stdout)
 	}
 	if yes != path {
 		return fail(exitUsage, fmt.Errorf("nothing was written: the name %q is not that of the device, %q", yes, path))
 	}
-	if err := disk.Clear(ctx, path, printProgress(stdout)); err != nil {
-		return fail(exitFailed, whyBusy(err))
+	if err := report.Clear(ctx, printProgress(stdout)); err != nil {
+		return fail(exitFailed, whyRefused(err))
 	}
 	_, _ = fmt.Fprintf(stdout, "%s: blank\n", path)
 	return 0
 }
 
-// summary is what an operator has to know before anything is destroyed.
-func (v verdict) summary() string {
+// summary is what an operator has to know before anything is destroyed. unread is why
+// there is no verdict.
+func summary(path string, report disk.Report, unread error) string {
+	if unread != nil {
+		return fmt.Sprintf("%s: not known\nA part of the disk cannot be read, so that nothing says what is on it: %v.\n", path, unread)
+	}
+	v, _ := newVerdict(path, report) // blank too: not all of it was looked at
 	text := fmt.Sprintf("%s: %s\n%s\n", v.Device, v.Verdict, v.Meaning)
 	if v.Refusal != nil {
 		text += fmt.Sprintf("%s: found %s\n", v.Refusal.Field, v.Refusal.Found)
@@ -99,9 +104,12 @@ func printProgress(out io.Writer) func(disk.Progress) {
 	}
 }
 
-func whyBusy(err error) error {
-	if errors.Is(err, unix.EBUSY) {
+func whyRefused(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("nothing was written: the disk is mounted, mapped or held otherwise: %w", err)
+	case errors.Is(err, disk.ErrChanged):
+		return fmt.Errorf("nothing was written: %w", err)
 	}
 	return err
 }

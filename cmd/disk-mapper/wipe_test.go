@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -107,6 +108,64 @@ func TestWipeEndsWhileItAsks(t *testing.T) {
 	path := realDisk(t, "disk-mapper-joined", func([]byte) {})
 	assert.Equal(t, exitUsage, wipe(ctx, []string{path}, silent, asked, &stderr))
 	assert.Contains(t, stderr.String(), "nothing was written")
+}
+
+// TestWipeOfWhatWasConfirmed: what changes while it asks is not wiped.
+func TestWipeOfWhatWasConfirmed(t *testing.T) {
+	path := realDisk(t, "disk-mapper-joined", func([]byte) {})
+	require.NoError(t, os.Chmod(path, 0o600))
+	content := bytes.Repeat([]byte("else"), 16<<20)
+	asked := writerFunc(func(b []byte) (int, error) {
+		if strings.Contains(string(b), "Type its name") {
+			require.NoError(t, os.WriteFile(path+"-2", content, 0o600))
+			require.NoError(t, os.Rename(path+"-2", path))
+		}
+		return len(b), nil
+	})
+	var stderr bytes.Buffer
+	assert.Equal(t, exitFailed, wipe(t.Context(), []string{path}, strings.NewReader(path), asked, &stderr))
+	assert.Contains(t, stderr.String(), "nothing was written: "+path+" changed since it was judged")
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(content, after))
+}
+
+// TestWipeOfAnUnreadableDisk: it says so, and asks as ever.
+func TestWipeOfAnUnreadableDisk(t *testing.T) {
+	path := realDisk(t, "disk-mapper-joined", func([]byte) {})
+	require.NoError(t, os.Chmod(path, 0o600))
+	out, err := exec.Command("losetup", "--find", "--show", path).CombinedOutput()
+	if err != nil {
+		t.Skipf("no loop device: %v, %s", err, out)
+	}
+	loop := strings.TrimSpace(string(out))
+	defer func() { assert.NoError(t, exec.Command("losetup", "--detach", loop).Run()) }()
+	for name, tc := range map[string]struct {
+		answer, says string
+		mended       bool
+		status       int
+	}{
+		"not confirmed":             {"", "nothing was written", true, exitUsage},
+		"still unreadable":          {loop, "at byte 16777216", false, exitFailed},
+		"readable once it is wiped": {loop, "", true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.NoError(t, os.Truncate(path, 16<<20)) // what the file has lost, the device cannot read
+			var stdout, stderr bytes.Buffer
+			asked := writerFunc(func(b []byte) (int, error) {
+				if tc.mended && strings.Contains(string(b), "Type its name") {
+					require.NoError(t, os.WriteFile(path, content, 0o600))
+				}
+				return stdout.Write(b)
+			})
+			assert.Equal(t, tc.status, wipe(t.Context(), []string{loop}, strings.NewReader(tc.answer), asked, &stderr))
+			assert.Contains(t, stdout.String(), "nothing says what is on it: reading "+loop+": at byte 16777216: read "+loop)
+			assert.Contains(t, stderr.String(), tc.says)
+			require.NoError(t, os.Truncate(path, int64(len(content))))
+		})
+	}
 }
 
 type writerFunc func([]byte) (int, error)

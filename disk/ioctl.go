@@ -11,9 +11,21 @@ import (
 // in bytes, is zeros when it returns.
 const blkZeroOut = 0x127f
 
+// blkGetDiskSeq is BLKGETDISKSEQ, _IOR(0x12, 128, __u64).
+const blkGetDiskSeq = 0x80081280
+
 func makeZeros(f *os.File, part *[2]uint64) error {
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), blkZeroOut, uintptr(unsafe.Pointer(part))); errno != 0 {
 		return errno
 	}
 	return nil
+}
+
+// diskSeq is 0 if the kernel has none.
+func diskSeq(f *os.File) uint64 {
+	var seq uint64
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), blkGetDiskSeq, uintptr(unsafe.Pointer(&seq))); errno != 0 {
+		return 0
+	}
+	return seq
 }
