@@ -55,6 +55,9 @@ func (t trust) nodes(files workspace, notes io.Writer) (atls.Policy, error) {
 	if open := expected.Unenforced(); len(open) > 0 {
 		fmt.Fprintf(notes, "Note: of PCRs 0 to 15, these may hold any value: %s.\n", strings.Trim(fmt.Sprint(open), "[]"))
 	}
+	for _, weakness := range expected.Weaknesses() {
+		fmt.Fprintf(notes, "Note: %s.\n", weakness)
+	}
 	warn := func(text string) { fmt.Fprintln(notes, "Warning:", text) }
 	return atls.Require(verify.New(expected, t.profile.Binding, gce.New(cloud.NewHTTPClient(), os.Getenv(googleToken)), warn)), nil
 }

@@ -32,7 +32,8 @@ func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls
 	if err != nil {
 		return atls.Policy{}, fmt.Errorf("policy for JoinServices: %w", err)
 	}
-	log.Info("JoinServices are verified", zap.String("policy", path), zap.Ints("unenforced", policy.Unenforced()))
+	log.Info("JoinServices are verified", zap.String("policy", path), zap.Ints("unenforced", policy.Unenforced()),
+		zap.Strings("weaknesses", policy.Weaknesses()))
 	warn := func(text string) {
 		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text))
 	}

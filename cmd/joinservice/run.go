@@ -49,7 +49,8 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	log.Info("Nodes are judged by this attestation policy", zap.String("file", opts.policy),
-		zap.String("variant", string(nodes.Variant())), zap.Ints("unenforced", nodes.Unenforced()))
+		zap.String("variant", string(nodes.Variant())), zap.Ints("unenforced", nodes.Policy().Unenforced()),
+		zap.Strings("weaknesses", nodes.Policy().Weaknesses()))
 	ctx, stop := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() { defer close(watched); nodes.Watch(ctx) }()
