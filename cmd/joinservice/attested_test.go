@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,19 +60,15 @@ func TestServesAttestedNodes(t *testing.T) {
 			tpm := startSimulator(t) // of its own: quotes of one profile spoil it for another
 			dir := files(t)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "policy.json"), []byte(tt.policy), 0o600))
-			ctx, stop := context.WithCancel(t.Context())
-			screen := newTerminal()
-			ended := make(chan error, 1)
-			go func() { ended <- run(ctx, append(good(dir), "--compat", tt.compat), screen) }()
-			ticket, err := rejoin(t, <-screen.address, tpm.Issuer(tt.node))
+			address, screen, stop := startWith(t, append(good(dir), "--compat", tt.compat)...)
+			ticket, err := rejoin(t, address, tpm.Issuer(tt.node))
 			stop()
-			require.NoError(t, <-ended)
 			if tt.logged != "" {
 				require.Error(t, err)
 				assert.Contains(t, screen.String(), tt.logged)
 				return
 			}
-			require.NoError(t, err)
+			require.NoError(t, err, "the service said:\n%s", screen)
 			assert.Equal(t, "60616af9434ebe99856112123b7c70a53d338e0afcb4bb6dd939b63e2749eb6c", hex.EncodeToString(ticket.GetStateDiskKey()))
 			assert.Equal(t, name == "initrd, only warned", strings.Contains(screen.String(), `"level":"WARN"`))
 		})
@@ -113,20 +110,16 @@ func TestAttestsItself(t *testing.T) {
 		"not attested": {atls.Unattested, policy, "certificate has no attestation document"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, stop := context.WithCancel(t.Context())
-			screen := newTerminal()
-			log := logging.New(screen, 0).Named("joinService")
 			master, err := keys.ParseMasterSecret([]byte(secretFile))
 			require.NoError(t, err)
 			salt, err := keys.NewMeasurementSalt(make([]byte, keys.Size))
 			require.NoError(t, err)
-			ended := make(chan error, 1)
-			go func() {
-				ended <- serve(ctx, "127.0.0.1:0", joinservice.NewTickets(master, salt, log), tt.self, node, log)
-			}()
-			defer func() { stop(); require.NoError(t, <-ended) }()
-			service := speakTo(t, <-screen.address, tpm.Issuer(attestation.BindHashChain), atls.Require(verify.New(tt.policy, attestation.BindHashChain, nil, nil)))
-			ticket, err := service.IssueJoinTicket(ctx, &joinproto.IssueJoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"})
+			address, _, _ := startService(t, func(ctx context.Context, stderr io.Writer) error {
+				log := logging.New(stderr, 0).Named("joinService")
+				return serve(ctx, "127.0.0.1:0", joinservice.NewTickets(master, salt, log), tt.self, node, log)
+			})
+			service := speakTo(t, address, tpm.Issuer(attestation.BindHashChain), atls.Require(verify.New(tt.policy, attestation.BindHashChain, nil, nil)))
+			ticket, err := service.IssueJoinTicket(t.Context(), &joinproto.IssueJoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"})
 			if tt.why != "" {
 				require.ErrorContains(t, err, tt.why)
 				return
