@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func (t trust) nodes(files workspace, notes io.Writer) (atls.Policy, error) {
 	for _, weakness := range expected.Weaknesses() {
 		fmt.Fprintf(notes, "Note: %s.\n", weakness)
 	}
-	warn := func(text string) { fmt.Fprintln(notes, "Warning:", text) }
+	warn := func(_ context.Context, text string) { fmt.Fprintln(notes, "Warning:", text) }
 	return atls.Require(verify.New(expected, t.profile.Binding, gce.New(cloud.NewHTTPClient(), os.Getenv(googleToken)), warn)), nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,7 @@ func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls
 	}
 	log.Info("JoinServices are verified", zap.String("policy", path), zap.Ints("unenforced", policy.Unenforced()),
 		zap.Strings("weaknesses", policy.Weaknesses()))
-	warn := func(text string) {
+	warn := func(_ context.Context, text string) {
 		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text))
 	}
 	return atls.Require(verify.New(policy, profile.Binding, gce.New(cloud.NewHTTPClient(), ""), warn)), nil
