@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	defer master.Wipe()
-	warnOfExposed(opts.masterSecret, log)
+	warnOfExposed(opts, log)
 	salt, err := measurementSalt(opts, log)
 	if err != nil {
 		return err
@@ -82,9 +82,12 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 }
 
 // warnOfExposed does not refuse: see docs/decisions/0020-exposed-files.md.
-func warnOfExposed(masterSecret string, log *zap.Logger) {
-	if err := keys.CheckPrivate(masterSecret); err != nil {
+func warnOfExposed(opts options, log *zap.Logger) {
+	if err := keys.CheckPrivate(opts.masterSecret); err != nil {
 		log.Warn("The master secret is exposed", zap.Error(err))
+	}
+	if err := keys.CheckUnchangeable(opts.policy); errors.Is(err, keys.ErrExposed) { // what else is wrong with it stops the start
+		log.Warn("Others can change the attestation policy", zap.Error(err))
 	}
 }
 
