@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"strings"
@@ -37,7 +38,7 @@ func TestParsePolicy(t *testing.T) {
 			policy, err := verify.ParsePolicy([]byte(text))
 			require.NoError(t, err)
 			var warned []string
-			v := verify.New(policy, attestation.BindHashChain, nil, func(s string) { warned = append(warned, s) })
+			v := verify.New(policy, attestation.BindHashChain, nil, func(_ context.Context, s string) { warned = append(warned, s) })
 			good, bad := newProver(), newProver()
 			bad.banks[11][15] = other
 			if strings.Contains(text, "trustedAKs") {

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	"disk-mapper/attestation"
 )
@@ -58,6 +60,40 @@ func (p Policy) checkBoot() error {
 	return fmt.Errorf("%w: PCR %d, what the firmware started, %s: a machine that runs anything else could claim the rest; "+
 		`say in "measurements" what it holds on an honest node: "%d": {"expected": "<64 hexadecimal digits>", "warnOnly": false}; `+
 		`in the form of release 2.1, list it in "enforcedPCRs" (enforcedMeasurements)`, ErrPolicy, bootPCR, what, bootPCR)
+}
+
+// unvouched are the variants on which nobody but the policy says which keys are those
+// of nodes: see trusts.
+var unvouched = []attestation.Variant{attestation.QEMUVTPM, attestation.AWSNitroTPM}
+
+// Weaknesses says in a sentence each where the policy, beside its measurements, lets
+// pass more than its author may think, for callers who want to warn of it. What is
+// listed is usable: on some machines there is nothing better.
+func (p Policy) Weaknesses() []string {
+	var weak []string
+	if len(p.trustedAKs) == 0 && slices.Contains(unvouched, p.variant) {
+		weak = append(weak, fmt.Sprintf("any attestation key is accepted: on %s nothing vouches for it, "+
+			"so whoever knows the measurements can sign them with a TPM of his own; list the nodes' keys in trustedAKs", p.variant))
+	}
+	if zeros := p.zeroMinimums(); len(zeros) > 0 {
+		weak = append(weak, fmt.Sprintf("firmware of any version is accepted: the policy says 0 for %s", strings.Join(zeros, ", ")))
+	}
+	return weak
+}
+
+// zeroMinimums leaves out the version of the TEE under SNP, which is 0 on all
+// processors that there are.
+func (p Policy) zeroMinimums() []string {
+	zero := map[string]bool{}
+	if slices.Contains(needSNP, p.variant) {
+		tcb := p.snp.minimumTCB
+		zero["snp.minimumTCB.bootloader"], zero["snp.minimumTCB.snp"], zero["snp.minimumTCB.microcode"] = tcb.BlSpl == 0, tcb.SnpSpl == 0, tcb.UcodeSpl == 0
+	}
+	if slices.Contains(needTDX, p.variant) {
+		zero["tdx.minimumTEESVN"], zero["tdx.minimumQESVN"], zero["tdx.minimumPCESVN"] = isZero(p.tdx.minimumTEE), p.tdx.minimumQE == 0, p.tdx.minimumPCE == 0
+	}
+	maps.DeleteFunc(zero, func(_ string, is bool) bool { return !is })
+	return slices.Sorted(maps.Keys(zero))
 }
 
 // zeroToAdd is the member in both forms.

@@ -71,6 +71,46 @@ func refusedAs(t *testing.T, want string, err error) {
 	assert.ErrorContains(t, err, want)
 }
 
+// TestWeaknesses: the policies of all variants as they should be, and what each lets
+// pass that says less.
+func TestWeaknesses(t *testing.T) {
+	const anyKey, anyFirmware = "any attestation key is accepted: on ", "firmware of any version is accepted: the policy says 0 for "
+	pin := replace(`"measurements"`, `"trustedAKs":["`+fingerprint+`"],"measurements"`)
+	for name, tt := range map[string]struct {
+		text string
+		want []string // how the sentences begin
+	}{
+		"QEMU":                 {goodPolicies["current"], []string{anyKey + "qemu-vtpm nothing vouches for it"}},
+		"QEMU, release 2.1":    {goodPolicies["release 2.1"], []string{anyKey + "qemu-vtpm"}},
+		"QEMU, pinned":         {goodPolicies["pinned"], nil},
+		"QEMU, pinned in 2.1":  {goodPolicies["pinned in 21"], nil},
+		"Nitro":                {policyOf[attestation.AWSNitroTPM], []string{anyKey + "aws-nitro-tpm"}},
+		"Nitro, pinned":        {pin(policyOf[attestation.AWSNitroTPM]), nil},
+		"SNP on AWS":           {policyOf[attestation.AWSSEVSNP], nil},
+		"SNP on Google":        {policyOf[attestation.GCPSEVSNP], nil},
+		"SNP on Azure":         {policyOf[attestation.AzureSEVSNP], nil},
+		"SEV-ES on Google":     {policyOf[attestation.GCPSEVES], nil},
+		"TDX":                  {policyOf[attestation.AzureTDX], nil},
+		"trusted launch":       {policyOf[attestation.AzureTrustedLaunch], nil},
+		"SNP, any microcode":   {replace(`"microcode":115`, `"microcode":0`)(policyOf[attestation.AzureSEVSNP]), []string{anyFirmware + "snp.minimumTCB.microcode"}},
+		"SNP, any bootloader":  {replace(`"bootloader":3`, `"bootloader":0`)(policyOf[attestation.GCPSEVSNP]), []string{anyFirmware + "snp.minimumTCB.bootloader"}},
+		"SNP, any SNP version": {replace(`"snp":8`, `"snp":0`)(policyOf[attestation.AWSSEVSNP]), []string{anyFirmware + "snp.minimumTCB.snp"}},
+		"TDX, any module":      {replace("030004", "000000")(policyOf[attestation.AzureTDX]), []string{anyFirmware + "tdx.minimumTEESVN"}},
+		"TDX, any enclave":     {replace(`"minimumQESVN":4`, `"minimumQESVN":0`)(policyOf[attestation.AzureTDX]), []string{anyFirmware + "tdx.minimumQESVN"}},
+		"TDX, any PCE":         {replace(`"minimumPCESVN":11`, `"minimumPCESVN":0`)(policyOf[attestation.AzureTDX]), []string{anyFirmware + "tdx.minimumPCESVN"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policy, err := verify.ParsePolicy([]byte(tt.text))
+			require.NoError(t, err)
+			weaknesses := policy.Weaknesses()
+			require.Len(t, weaknesses, len(tt.want), "%q", weaknesses)
+			for i, want := range tt.want {
+				assert.True(t, strings.HasPrefix(weaknesses[i], want), weaknesses[i])
+			}
+		})
+	}
+}
+
 // TestServingPolicy: a JoinService has joined, so zero is not expected of it, but
 // the value of a certain cluster is.
 func TestServingPolicy(t *testing.T) {

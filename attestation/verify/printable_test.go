@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -89,7 +90,7 @@ func TestDifferencesAreBounded(t *testing.T) {
 	require.ErrorContains(t, err, "; and 19 more")
 
 	var warnings []string
-	warn := func(s string) { warnings = append(warnings, s) }
+	warn := func(_ context.Context, s string) { warnings = append(warnings, s) }
 	require.NoError(t, verify.New(policy(t, warned), attestation.BindHashChain, nil, warn).Validate(t.Context(), raw, userData, nonce))
 	require.Len(t, warnings, 1, "one sentence for one machine")
 	require.LessOrEqual(t, len(warnings[0]), 2<<10)

@@ -51,12 +51,12 @@ var (
 )
 
 // New validates documents of the policy's variant. It calls warn, which may be
-// nil, once for a document that is accepted all the same, with a sentence about the
-// measurements that differ and are not enforced.
+// nil, once for a document that is accepted all the same, with the context of the
+// validation and a sentence about the measurements that differ and are not enforced.
 // Documents of Compute Engine need pinned keys or gce, which may be nil.
-func New(policy Policy, binding attestation.Binding, gce GCE, warn func(string)) attestation.Validator {
+func New(policy Policy, binding attestation.Binding, gce GCE, warn func(context.Context, string)) attestation.Validator {
 	if warn == nil {
-		warn = func(string) {}
+		warn = func(context.Context, string) {}
 	}
 	return validator{policy: policy, binding: binding, google: newQuestions(gce), warn: warn, amd: pinnedAMD(), intel: pinnedIntel()}
 }
@@ -65,7 +65,7 @@ type validator struct {
 	policy  Policy
 	binding attestation.Binding
 	google  *questions // nil if there is nobody to ask
-	warn    func(string)
+	warn    func(context.Context, string)
 	amd     amdCertificates
 	intel   *x509.Certificate
 }
@@ -109,7 +109,7 @@ func (v validator) Validate(ctx context.Context, document, userData, nonce []byt
 		return err
 	}
 	if warning != "" {
-		v.warn(warning)
+		v.warn(ctx, warning)
 	}
 	return nil
 }

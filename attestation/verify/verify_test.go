@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -43,7 +44,7 @@ func TestAccepts(t *testing.T) {
 	} {
 		for _, binding := range []attestation.Binding{attestation.BindHashChain, attestation.BindSigned} {
 			t.Run(fmt.Sprintf("%s, binding %d", name, binding), func(t *testing.T) {
-				v := verify.New(policy, binding, nil, func(s string) { t.Error("warned:", s) })
+				v := verify.New(policy, binding, nil, func(_ context.Context, s string) { t.Error("warned:", s) })
 				raw := marshal(t, p.document(t, binding, userData, nonce))
 				require.NoError(t, v.Validate(t.Context(), raw, userData, nonce))
 				assert.Equal(t, attestation.QEMUVTPM, v.Variant())
@@ -266,7 +267,7 @@ func TestWarnsOnly(t *testing.T) {
 	expected[0] = verify.Measurement{Expected: other, WarnOnly: true}
 	expected[1] = verify.Measurement{Expected: value(1), WarnOnly: true}
 	var warnings []string
-	v := verify.New(policy(t, expected), attestation.BindHashChain, nil, func(s string) { warnings = append(warnings, s) })
+	v := verify.New(policy(t, expected), attestation.BindHashChain, nil, func(_ context.Context, s string) { warnings = append(warnings, s) })
 	raw := marshal(t, newProver().document(t, attestation.BindHashChain, userData, nonce))
 	require.NoError(t, v.Validate(t.Context(), raw, userData, nonce))
 	assert.Equal(t, []string{fmt.Sprintf("measurement 0 differs: expected %x, got %x", other, zero)}, warnings)

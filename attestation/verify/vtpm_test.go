@@ -215,11 +215,13 @@ func TestGoogleIsAskedLast(t *testing.T) {
 type counting struct {
 	mu                sync.Mutex
 	asked, now, atOne int
+	began             []time.Time
 }
 
 func (c *counting) ShieldedKey(context.Context, instance.GCE) (crypto.PublicKey, error) {
 	c.mu.Lock()
 	c.asked, c.now = c.asked+1, c.now+1
+	c.began = append(c.began, time.Now())
 	c.atOne = max(c.atOne, c.now)
 	c.mu.Unlock()
 	time.Sleep(time.Second)
@@ -246,6 +248,9 @@ func TestQuestionsToGoogleAreRationed(t *testing.T) {
 		assert.LessOrEqual(t, asked.atOne, 4)
 		assert.LessOrEqual(t, asked.asked, 4*(10+1))
 		assert.Positive(t, asked.asked)
+		for i := range len(asked.began) - 1 {
+			assert.GreaterOrEqual(t, asked.began[i+1].Sub(asked.began[i]), 50*time.Millisecond, "question %d", i+1)
+		}
 	})
 }
 

@@ -38,7 +38,7 @@ func TestPush(t *testing.T) {
 		"is an HTTP server":     {func(c *net.TCPConn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, nil, "is it the recovery port"},
 		"is an SSH server":      {func(c *net.TCPConn) { _, _ = c.Write([]byte("SSH-2.0-OpenSSH_9.6\r\n")) }, nil, "is it the recovery port"},
 		"sends a TLS alert":     {alert(40), nil, "broke off the handshake"},
-		"cannot attest itself":  {alert(80), nil, "cannot attest itself, and got no key"},
+		"cannot attest itself":  {alert(80), nil, `leave the node powered on for that time`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testCaller(t, listenRaw(t, tt.peer), atls.AcceptAnyPeer)

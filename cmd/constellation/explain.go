@@ -65,8 +65,9 @@ func (c caller) explainHandshake(err error) error {
 		return fmt.Errorf("%w at %s: the connection was closed during the handshake", errUnavailable, c.address)
 	case isNetwork && network.Err.Error() == cannotAttest:
 		return fmt.Errorf("the node at %s cannot attest itself, and got no key (%w). "+
-			"Its TPM may be locked, which power cuts can bring about and which passes, or it may be missing. "+
-			"The node's serial console says which, and for how long: look there, then try again", c.address, err)
+			"Its TPM is locked, which power cuts can bring about, or missing; the node does not tell its callers which. "+
+			"If its serial console says \"TPM in DA lockout\", it also says for how long: leave the node powered on "+
+			"for that time, since the lockout passes only while it runs, then try again", c.address, err)
 	case isNetwork: // another TLS alert
 		return fmt.Errorf("the node at %s broke off the handshake (%w): its serial console may say why", c.address, err)
 	default:

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 
+	"disk-mapper/internal/keys"
 	"disk-mapper/internal/printable"
 	"disk-mapper/internal/sshproof"
 
@@ -22,13 +24,17 @@ import (
 type identity struct{ key ssh.Signer }
 
 // readIdentity reads a private key. If the file is encrypted, or a public key,
-// the SSH agent at socket has to have the private one.
-func readIdentity(path, socket string) (identity, error) {
+// the SSH agent at socket has to have the private one. A private key that others can
+// read is noted, encrypted or not.
+func readIdentity(path, socket string, notes io.Writer) (identity, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return identity{}, fmt.Errorf("identity: %w", printable.Error(err))
 	}
 	defer clear(raw)
+	if _, _, _, _, err := ssh.ParseAuthorizedKey(raw); err != nil { // no public key
+		warnOfExposed(keys.CheckPrivate(path), notes)
+	}
 	key, err := signer(raw, socket)
 	if err != nil {
 		return identity{}, fmt.Errorf("identity %s: %w", printable.Text(path), printable.Error(err))
@@ -65,11 +71,11 @@ func fromAgent(public ssh.PublicKey, socket string) (ssh.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking the SSH agent: %w", err)
 	}
-	keys, err := agent.NewClient(conn).Signers()
+	has, err := agent.NewClient(conn).Signers()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("asking the SSH agent: %w", err), conn.Close())
 	}
-	for _, key := range keys {
+	for _, key := range has {
 		if bytes.Equal(key.PublicKey().Marshal(), public.Marshal()) {
 			return key, nil
 		}

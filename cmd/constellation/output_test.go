@@ -141,3 +141,47 @@ func TestExposedMasterSecretIsNamed(t *testing.T) {
 		assert.Equal(t, want, strings.Contains(screen.notes.String(), "Warning: "+files.path(defaultMasterSecret)+" has mode 0"), "%v", mode)
 	}
 }
+
+func TestExposedIdentityIsNamed(t *testing.T) {
+	o := newOperator(t)
+	t.Setenv("SSH_AUTH_SOCK", o.agent)
+	files := workspaceWith(t, map[string]string{defaultMasterSecret: vectors["A"].file(t)})
+	for name, tt := range map[string]struct {
+		path string
+		mode os.FileMode
+		want bool
+	}{
+		"private":                  {o.private, 0o600, false},
+		"private, for everybody":   {o.private, 0o644, true},
+		"private, to be changed":   {o.private, 0o660, true},
+		"encrypted, for everybody": {o.locked, 0o644, true},
+		"public, for everybody":    {o.publicFile, 0o644, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, os.Chmod(tt.path, tt.mode))
+			screen, err := recoverIn(t, files, hurried, "-e", unusedAddress(t), "--insecure-skip-attestation", "--identity", tt.path)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, strings.Contains(screen.notes.String(), "Warning: "+tt.path+" has mode 0"), screen.notes.String())
+		})
+	}
+}
+
+// TestChangeableMeasurementsAreNamed: they are no secret, but who changes them
+// decides who gets the key.
+func TestChangeableMeasurementsAreNamed(t *testing.T) {
+	files := workspaceWith(t, map[string]string{
+		defaultMasterSecret: vectors["A"].file(t), defaultConfig: configOf224, "m.json": `{"measurements": {"4": "` + zeros + `", "15": "` + zeros + `"}}`,
+	})
+	for _, args := range [][]string{{"--measurements", "m.json"}, {"--config", defaultConfig}, nil} {
+		file := defaultConfig
+		if args != nil {
+			file = args[1]
+		}
+		for mode, want := range map[os.FileMode]bool{0o600: false, 0o644: false, 0o664: true, 0o602: true} {
+			require.NoError(t, os.Chmod(files.path(file), mode))
+			screen, err := recoverIn(t, files, hurried, append(args, "-e", unusedAddress(t))...)
+			require.NoError(t, err)
+			assert.Equal(t, want, strings.Contains(screen.notes.String(), "Warning: "+files.path(file)+" has mode 0"), "%v %v", args, mode)
+		}
+	}
+}

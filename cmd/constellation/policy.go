@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"disk-mapper/attestation/gce"
 	"disk-mapper/attestation/verify"
 	"disk-mapper/internal/cloud"
+	"disk-mapper/internal/keys"
 	"disk-mapper/internal/printable"
 
 	"go.yaml.in/yaml/v3"
@@ -52,10 +55,14 @@ func (t trust) nodes(files workspace, notes io.Writer) (atls.Policy, error) {
 	if err != nil {
 		return atls.Policy{}, err
 	}
+	warnOfExposed(keys.CheckUnchangeable(files.path(cmp.Or(t.measurements, t.config))), notes)
 	if open := expected.Unenforced(); len(open) > 0 {
 		fmt.Fprintf(notes, "Note: of PCRs 0 to 15, these may hold any value: %s.\n", strings.Trim(fmt.Sprint(open), "[]"))
 	}
-	warn := func(text string) { fmt.Fprintln(notes, "Warning:", text) }
+	for _, weakness := range expected.Weaknesses() {
+		fmt.Fprintf(notes, "Note: %s.\n", weakness)
+	}
+	warn := func(_ context.Context, text string) { fmt.Fprintln(notes, "Warning:", text) }
 	return atls.Require(verify.New(expected, t.profile.Binding, gce.New(cloud.NewHTTPClient(), os.Getenv(googleToken)), warn)), nil
 }
 

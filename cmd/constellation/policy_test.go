@@ -88,3 +88,25 @@ func TestLoudWayAround(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, screen.notes.String(), "Warning: the attestation of nodes is NOT checked.")
 }
+
+// TestRecoverTellsWeaknesses: a policy that accepts any attestation key is used, and
+// the operator is told.
+func TestRecoverTellsWeaknesses(t *testing.T) {
+	const measurements = `{"measurements": {"4": "` + zeros + `", "15": "` + zeros + `"}`
+	for name, tt := range map[string]struct {
+		policy string
+		want   int
+	}{
+		"any key":  {measurements + `}`, 1},
+		"one key":  {measurements + `, "trustedAKs": ["` + zeros + `"]}`, 0},
+		"in cloud": {`{"variant": "aws-nitro-tpm", ` + measurements[1:] + `}`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			screen, err := recoverIn(t, workspaceWith(t, map[string]string{
+				defaultMasterSecret: vectors["A"].file(t), "m.json": tt.policy,
+			}), hurried, "-e", unusedAddress(t), "--measurements", "m.json")
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, strings.Count(screen.notes.String(), "Note: any attestation key is accepted: "), screen.notes.String())
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,8 +33,9 @@ func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls
 	if err != nil {
 		return atls.Policy{}, fmt.Errorf("policy for JoinServices: %w", err)
 	}
-	log.Info("JoinServices are verified", zap.String("policy", path), zap.Ints("unenforced", policy.Unenforced()))
-	warn := func(text string) {
+	log.Info("JoinServices are verified", zap.String("policy", path), zap.Ints("unenforced", policy.Unenforced()),
+		zap.Strings("weaknesses", policy.Weaknesses()))
+	warn := func(_ context.Context, text string) {
 		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text))
 	}
 	return atls.Require(verify.New(policy, profile.Binding, gce.New(cloud.NewHTTPClient(), ""), warn)), nil

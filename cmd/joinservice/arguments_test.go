@@ -63,23 +63,32 @@ func TestEmptyFiles(t *testing.T) {
 
 func TestExposedFiles(t *testing.T) {
 	for name, tt := range map[string]struct {
-		mode   os.FileMode
-		warned bool
+		mode           os.FileMode
+		secret, policy bool // is warned of
 	}{
-		"private":        {0o600, false},
-		"read only":      {0o400, false},
-		"for a group":    {0o640, false},
-		"for everybody":  {0o644, true},
-		"to be changed":  {0o660, true},
-		"to be searched": {0o601, true},
+		"private":              {0o600, false, false},
+		"read only":            {0o400, false, false},
+		"for a group":          {0o640, false, false},
+		"for everybody":        {0o644, true, false},
+		"to be changed":        {0o660, true, true},
+		"to be changed by all": {0o602, true, true},
+		"to be searched":       {0o601, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secret.json")
 			require.NoError(t, os.WriteFile(path, nil, 0o600))
 			require.NoError(t, os.Chmod(path, tt.mode))
 			var console bytes.Buffer
-			warnOfExposed(path, logging.New(&console, 0))
-			assert.Equal(t, tt.warned, strings.Contains(console.String(), `"msg":"The master secret is exposed"`) && strings.Contains(console.String(), path))
+			log := logging.New(&console, 0)
+			warnOfExposed(options{masterSecret: path, policy: t.TempDir() + "/nowhere"}, log)
+			assert.Equal(t, tt.secret, strings.Contains(console.String(), `"msg":"The master secret is exposed"`) && strings.Contains(console.String(), path))
+			assert.Equal(t, tt.secret, console.Len() > 0)
+			private := filepath.Join(t.TempDir(), "private")
+			require.NoError(t, os.WriteFile(private, nil, 0o600))
+			console.Reset()
+			warnOfExposed(options{masterSecret: private, policy: path}, log)
+			assert.Equal(t, tt.policy, strings.Contains(console.String(), `"msg":"Others can change the attestation policy"`) && strings.Contains(console.String(), path))
+			assert.Equal(t, tt.policy, console.Len() > 0)
 		})
 	}
 	dir := files(t)

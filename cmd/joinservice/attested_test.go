@@ -6,8 +6,12 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,6 +31,8 @@ import (
 )
 
 const zeroPolicy21 = `{"measurements": {"4": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "12": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, "enforcedPCRs": [4, 12]}`
+
+var initrdOnlyWarned = strings.Replace(zeroPolicy, `"4"`, `"9": {"expected": "`+strings.Repeat("04", 32)+`", "warnOnly": true}, "4"`, 1)
 
 // startSimulator starts a TPM all PCRs of which are as after a reset.
 func startSimulator(t *testing.T) *vtpm.TPM {
@@ -53,25 +59,21 @@ func TestServesAttestedNodes(t *testing.T) {
 		"node of 2.24 as 2.1": {"2.1", zeroPolicy21, attestation.BindHashChain, "peer refused"},
 		"node of no cloud":    {"2.24", `{"variant": "aws-sev-snp", "snp": {"minimumTCB": {"bootloader": 0, "tee": 0, "snp": 0, "microcode": 0}}, ` + zeroPolicy[1:], attestation.BindHashChain, "attestation variant is not accepted"},
 		"other kernel":        {"2.24", strings.Replace(zeroPolicy, "00", "04", 1), attestation.BindHashChain, "measurement 4 differs"},
-		"initrd, only warned": {"2.24", strings.Replace(zeroPolicy, `"4"`, `"9": {"expected": "`+strings.Repeat("04", 32)+`", "warnOnly": true}, "4"`, 1), attestation.BindHashChain, ""},
+		"initrd, only warned": {"2.24", initrdOnlyWarned, attestation.BindHashChain, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tpm := startSimulator(t) // of its own: quotes of one profile spoil it for another
 			dir := files(t)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "policy.json"), []byte(tt.policy), 0o600))
-			ctx, stop := context.WithCancel(t.Context())
-			screen := newTerminal()
-			ended := make(chan error, 1)
-			go func() { ended <- run(ctx, append(good(dir), "--compat", tt.compat), screen) }()
-			ticket, err := rejoin(t, <-screen.address, tpm.Issuer(tt.node))
+			address, screen, stop := startWith(t, append(good(dir), "--compat", tt.compat)...)
+			ticket, err := rejoin(t, address, tpm.Issuer(tt.node))
 			stop()
-			require.NoError(t, <-ended)
 			if tt.logged != "" {
 				require.Error(t, err)
 				assert.Contains(t, screen.String(), tt.logged)
 				return
 			}
-			require.NoError(t, err)
+			require.NoError(t, err, "the service said:\n%s", screen)
 			assert.Equal(t, "60616af9434ebe99856112123b7c70a53d338e0afcb4bb6dd939b63e2749eb6c", hex.EncodeToString(ticket.GetStateDiskKey()))
 			assert.Equal(t, name == "initrd, only warned", strings.Contains(screen.String(), `"level":"WARN"`))
 		})
@@ -90,6 +92,43 @@ func speakTo(t *testing.T, address string, node attestation.Issuer, server atls.
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return joinproto.NewAPIClient(conn)
+}
+
+// TestWarningsAreRationed: lines about accepted nodes are given out by network, and
+// what is left out is counted.
+func TestWarningsAreRationed(t *testing.T) {
+	tpm := startSimulator(t)
+	address, screen, stop := startWithPolicy(t, initrdOnlyWarned)
+	from := func(local string) {
+		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
+		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(atls.ClientCredentials(tpm.Issuer(attestation.BindHashChain), atls.AcceptAnyPeer)),
+			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "tcp", address)
+			}))
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = joinproto.NewAPIClient(conn).IssueRejoinTicket(t.Context(), &joinproto.IssueRejoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"})
+		require.NoError(t, err)
+	}
+	lines := func() int {
+		return strings.Count(screen.String(), `"msg":"Node differs from the policy, not enforced"`)
+	}
+	calls := 0
+	for ; lines() == calls; calls++ { // a slow machine makes some of them in the next interval
+		require.Less(t, calls, 200, "no line was left out")
+		from("127.0.0.1")
+	}
+	before := lines()
+	from("127.0.0.2")
+	assert.Equal(t, before+1, lines(), "another network has lines of its own")
+	stop()
+	leftOut := 0
+	for _, match := range regexp.MustCompile(`"msg":"Left out lines about callers","lines":(\d+)`).FindAllStringSubmatch(screen.String(), -1) {
+		n, err := strconv.Atoi(match[1])
+		require.NoError(t, err)
+		leftOut += n
+	}
+	assert.Equal(t, calls-before, leftOut)
 }
 
 // TestAttestsItself: with a TPM, nodes can tell this service from another. Both
@@ -113,20 +152,16 @@ func TestAttestsItself(t *testing.T) {
 		"not attested": {atls.Unattested, policy, "certificate has no attestation document"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, stop := context.WithCancel(t.Context())
-			screen := newTerminal()
-			log := logging.New(screen, 0).Named("joinService")
 			master, err := keys.ParseMasterSecret([]byte(secretFile))
 			require.NoError(t, err)
 			salt, err := keys.NewMeasurementSalt(make([]byte, keys.Size))
 			require.NoError(t, err)
-			ended := make(chan error, 1)
-			go func() {
-				ended <- serve(ctx, "127.0.0.1:0", joinservice.NewTickets(master, salt, log), tt.self, node, log)
-			}()
-			defer func() { stop(); require.NoError(t, <-ended) }()
-			service := speakTo(t, <-screen.address, tpm.Issuer(attestation.BindHashChain), atls.Require(verify.New(tt.policy, attestation.BindHashChain, nil, nil)))
-			ticket, err := service.IssueJoinTicket(ctx, &joinproto.IssueJoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"})
+			address, _, _ := startService(t, func(ctx context.Context, stderr io.Writer) error {
+				log := logging.New(stderr, 0).Named("joinService")
+				return serve(ctx, "127.0.0.1:0", joinservice.NewTickets(master, salt, log), tt.self, node, log)
+			})
+			service := speakTo(t, address, tpm.Issuer(attestation.BindHashChain), atls.Require(verify.New(tt.policy, attestation.BindHashChain, nil, nil)))
+			ticket, err := service.IssueJoinTicket(t.Context(), &joinproto.IssueJoinTicketRequest{DiskUuid: "12345678-90ab-cdef-1234-567890abcdef"})
 			if tt.why != "" {
 				require.ErrorContains(t, err, tt.why)
 				return

@@ -64,9 +64,11 @@ func TestSignals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			process, screen := program(t, good(files(t))...)
 			require.NoError(t, process.Start())
-			<-screen.address
+			ended := make(chan error, 1)
+			go func() { ended <- process.Wait() }()
+			screen.served(t, ended)
 			require.NoError(t, process.Process.Signal(signal))
-			assert.Equal(t, 0, exitStatus(t, process.Wait()), screen)
+			assert.Equal(t, 0, exitStatus(t, <-ended), screen)
 			assert.Contains(t, screen.String(), `"msg":"JoinService stopped"`)
 		})
 	}

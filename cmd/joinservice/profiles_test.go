@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"disk-mapper/attestation"
@@ -156,13 +155,7 @@ func startWithPolicy(t *testing.T, policy string) (address string, screen *termi
 	t.Helper()
 	dir := files(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "policy.json"), []byte(policy), 0o600))
-	ctx, cancel := context.WithCancel(t.Context())
-	screen = newTerminal()
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, good(dir), screen) }()
-	stop = sync.OnceFunc(func() { cancel(); require.NoError(t, <-ended) })
-	t.Cleanup(stop)
-	return <-screen.address, screen, stop
+	return startWith(t, good(dir)...)
 }
 
 func rejoinWith(t *testing.T, address string, creds credentials.TransportCredentials) (*joinproto.IssueRejoinTicketResponse, error) {

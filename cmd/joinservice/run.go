@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"sync"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
@@ -39,21 +40,25 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	defer master.Wipe()
-	warnOfExposed(opts.masterSecret, log)
+	warnOfExposed(opts, log)
 	salt, err := measurementSalt(opts, log)
 	if err != nil {
 		return err
 	}
-	nodes, err := joinservice.OpenPolicyFile(opts.policy, judge(opts.profile, log), log)
+	// not those of the listener: strangers who are refused do not hide these lines
+	warnings := new(fairlistener.Lines)
+	nodes, err := joinservice.OpenPolicyFile(opts.policy, judge(opts.profile, warnings, log), log)
 	if err != nil {
 		return err
 	}
 	log.Info("Nodes are judged by this attestation policy", zap.String("file", opts.policy),
-		zap.String("variant", string(nodes.Variant())), zap.Ints("unenforced", nodes.Unenforced()))
+		zap.String("variant", string(nodes.Variant())), zap.Ints("unenforced", nodes.Policy().Unenforced()),
+		zap.Strings("weaknesses", nodes.Policy().Weaknesses()))
 	ctx, stop := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() { defer close(watched); nodes.Watch(ctx) }()
-	defer func() { stop(); <-watched }()
+	var beside sync.WaitGroup
+	beside.Go(func() { nodes.Watch(ctx) })
+	beside.Go(func() { warnings.Report(ctx, log) })
+	defer func() { stop(); beside.Wait() }()
 	tickets := joinservice.NewTickets(master, salt, log)
 	if !opts.attest {
 		return serve(ctx, opts.listen, tickets, atls.Unattested, nodes, log)
@@ -77,9 +82,12 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 }
 
 // warnOfExposed does not refuse: see docs/decisions/0020-exposed-files.md.
-func warnOfExposed(masterSecret string, log *zap.Logger) {
-	if err := keys.CheckPrivate(masterSecret); err != nil {
+func warnOfExposed(opts options, log *zap.Logger) {
+	if err := keys.CheckPrivate(opts.masterSecret); err != nil {
 		log.Warn("The master secret is exposed", zap.Error(err))
+	}
+	if err := keys.CheckUnchangeable(opts.policy); errors.Is(err, keys.ErrExposed) { // what else is wrong with it stops the start
+		log.Warn("Others can change the attestation policy", zap.Error(err))
 	}
 }
 
@@ -102,11 +110,11 @@ func serve(ctx context.Context, address string, tickets *joinservice.Tickets, se
 	return joinservice.Serve(ctx, listener, tickets, self, nodes, log)
 }
 
-// judge takes a policy for one about nodes that wait for their key.
-func judge(profile attestation.Profile, log *zap.Logger) joinservice.Judge {
-	warnings := new(fairlistener.Lines).About(log, fairlistener.Network{}, false)
-	warn := func(text string) {
-		warnings.Warn("Node differs from the policy, not enforced", zap.String("warning", text))
+// judge takes a policy for one about nodes that wait for their key. Without pinned
+// keys strangers can be such nodes, so there are only so many warnings of each network.
+func judge(profile attestation.Profile, warnings *fairlistener.Lines, log *zap.Logger) joinservice.Judge {
+	warn := func(ctx context.Context, text string) {
+		warnings.About(log, fairlistener.NetworkOfWork(ctx), false).Warn("Node differs from the policy, not enforced", zap.String("warning", text))
 	}
 	google := gce.New(cloud.NewHTTPClient(), "")
 	return func(policy verify.Policy) (attestation.Validator, error) {

@@ -28,7 +28,7 @@ type PolicyFile struct {
 
 	mu      sync.Mutex
 	current attestation.Validator
-	open    []int // PCRs in which the policy in force lets any value pass
+	policy  verify.Policy // that current judges by, as it is in the file
 	seen    fileState
 }
 
@@ -66,15 +66,15 @@ func (p *PolicyFile) use(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	p.current, p.open = current, policy.Unenforced()
+	p.current, p.policy = current, policy
 	return nil
 }
 
-// Unenforced lists the PCRs in which the policy in force lets any value pass.
-func (p *PolicyFile) Unenforced() []int {
+// Policy is the one in force.
+func (p *PolicyFile) Policy() verify.Policy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.open
+	return p.policy
 }
 
 // Watch notices a change of the file also while no node comes, until ctx ends.
@@ -123,7 +123,8 @@ func (p *PolicyFile) reload(raw []byte, err error) {
 		p.log.Error("Failed to reload attestation policy, the last good one stays in force", zap.String("file", p.path), zap.Error(err))
 		return
 	}
-	p.log.Info("Reloaded attestation policy", zap.String("file", p.path), zap.Ints("unenforced", p.open))
+	p.log.Info("Reloaded attestation policy", zap.String("file", p.path),
+		zap.Ints("unenforced", p.policy.Unenforced()), zap.Strings("weaknesses", p.policy.Weaknesses()))
 }
 
 func (s fileState) equal(other fileState) bool {

@@ -86,6 +86,7 @@ func TestPolicyReload(t *testing.T) {
 	file.write(t, otherPCR) // of the same length, within the same second
 	file.requireBelieves(t, "second")
 	assert.Equal(t, 1, strings.Count(file.console.String(), `"msg":"Reloaded attestation policy"`))
+	assert.Contains(t, file.console.String(), `"weaknesses":["any attestation key is accepted: `)
 
 	file.write(t, onePCR)
 	file.requireBelieves(t, "third")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"disk-mapper/internal/printable"
@@ -41,7 +42,7 @@ func readShort(path string) ([]byte, error) {
 	return raw, err
 }
 
-// ErrExposed reports a file with a secret that others than its owner can get at.
+// ErrExposed reports a file that others than its owner can get at, or change.
 var ErrExposed = errors.New("others than its owner can get at it")
 
 // exposed are the permissions that a file with a secret should not give: any to
@@ -49,15 +50,28 @@ var ErrExposed = errors.New("others than its owner can get at it")
 // gives a Secret to an unprivileged process in no other way.
 const exposed = 0o027
 
+// changeable are those that a file should not give which says whom to trust.
+const changeable = 0o022
+
 // CheckPrivate fails with ErrExposed if the permissions of the file at path are
 // wider than a secret should have.
 func CheckPrivate(path string) error {
+	return checkMode(path, exposed, "chmod 0600 it, and consider whether it has been read")
+}
+
+// CheckUnchangeable fails with ErrExposed if others than its owner can change the
+// file at path, which may be read by everybody.
+func CheckUnchangeable(path string) error {
+	return checkMode(path, changeable, "chmod go-w it, and consider whether it has been changed")
+}
+
+func checkMode(path string, unwanted fs.FileMode, advice string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return printable.Error(err)
 	}
-	if mode := info.Mode().Perm(); mode&exposed != 0 {
-		return fmt.Errorf("%s has mode %04o: %w: chmod 0600 it, and consider whether it has been read", printable.Text(path), mode, ErrExposed)
+	if mode := info.Mode().Perm(); mode&unwanted != 0 {
+		return fmt.Errorf("%s has mode %04o: %w: %s", printable.Text(path), mode, ErrExposed, advice)
 	}
 	return nil
 }
