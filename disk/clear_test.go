@@ -167,3 +167,27 @@ func TestClearOfAnUnreadableDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestClearThatDidNotWork: what was not wiped, or did not stay so, is not called blank.
+func TestClearThatDidNotWork(t *testing.T) {
+	content := joinedDisk(t).seal()
+	path := diskFile(t, content)
+	report, err := Inspect(t.Context(), path)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errBroken)
+	err = report.Clear(ctx, func(Progress) {})
+	require.ErrorIs(t, err, errBroken)
+	assert.ErrorContains(t, err, "clearing "+path)
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(content, after))
+
+	err = report.Clear(t.Context(), func(Progress) {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		require.NoError(t, err)
+		defer f.Close()
+		require.NoError(t, markInterrupted(f))
+	})
+	assert.ErrorContains(t, err, "it is prepared afterwards: its storage does not keep zeros")
+}

@@ -167,6 +167,16 @@ func TestOpenRefusesSmallAndUnreadableDisks(t *testing.T) {
 
 	_, err = Open(t.Context(), path+"-missing")
 	assert.ErrorIs(t, err, os.ErrNotExist)
+	_, err = Open(t.Context(), filepath.Dir(path))
+	assert.ErrorIs(t, err, unix.EISDIR)
+
+	pipe := path + "-pipe"
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	w, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer w.Close()
+	_, err = Open(t.Context(), pipe)
+	assert.ErrorIs(t, err, unix.ESPIPE, "a pipe has no size, and is not a small disk")
 }
 
 // TestStorageThatDoesNotAnswer: a pipe that nobody writes to is a disk whose

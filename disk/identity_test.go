@@ -87,6 +87,40 @@ func TestLibblkidLooksAtWhatWasJudged(t *testing.T) {
 	}
 }
 
+// TestJudgedAndGone: a disk that is not there any more is not one that has changed.
+func TestJudgedAndGone(t *testing.T) {
+	path := diskFile(t, nil)
+	d, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	_, err = d.Format(t.Context(), keys.RandomDiskKey(), FirstRegion, func(Progress) {})
+	require.ErrorIs(t, err, os.ErrNotExist)
+	assert.NoFileExists(t, path)
+}
+
+func TestFailedChangeIsAnError(t *testing.T) {
+	d, err := Open(t.Context(), diskFile(t, nil))
+	require.NoError(t, err)
+	require.ErrorIs(t, d.change(0, func(storage) error { return errBroken }), errBroken)
+}
+
+// TestJudgedAndUnreadable: where the first sector cannot be read again, it is not taken
+// for zeros.
+func TestJudgedAndUnreadable(t *testing.T) {
+	path := diskFile(t, nil)
+	loop := attachLoop(t, path)
+	d, err := Open(t.Context(), loop)
+	require.NoError(t, err)
+	require.Equal(t, Blank, d.State())
+	require.NoError(t, os.Truncate(path, 0)) // what the file has lost, the device cannot read
+	_, err = d.Format(t.Context(), keys.RandomDiskKey(), FirstRegion, func(Progress) {})
+	require.ErrorIs(t, err, unix.EIO)
+	require.ErrorContains(t, err, "reading "+loop+" again")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Zero(t, info.Size(), "written to")
+}
+
 func requireUntouched(t *testing.T, path string, write func() error) {
 	t.Helper()
 	before, err := os.ReadFile(path)
