@@ -2,6 +2,8 @@ package disk
 
 import (
 	"strings"
+
+	"disk-mapper/internal/printable"
 )
 
 func number(at int, n uint64) func(*crafted) {
@@ -129,7 +131,7 @@ var tokenCorpus = []bad{
 	{"L19", "second state token", token(newToken + `,"3"` + newToken[3:]), "primary header token 3 number", `"3"`, Foreign},
 	{"L19", "state token at another number", token(`"1"` + newToken[3:]), "primary header token 1 JSON member /diskIsInitialized", "unknown", Tampered},
 	{"L19", "32 tokens", token(manyTokens(32)), "primary header token 1 JSON member /salt", "missing", Tampered},
-	{"L19", "unknown token of a long name", token(newToken + `,"` + strings.Repeat("9", 4000) + `":{}`), "primary header token " + strings.Repeat("9", 120) + "... number", "999", Foreign},
+	{"L19", "unknown token of a long name", token(newToken + `,"` + strings.Repeat("9", 4000) + `":{}`), "primary header token " + strings.Repeat("9", printable.MaxText) + "... (4000 bytes) number", "999", Foreign},
 	{"L19", "short salt", token(joinedToken + `,"1":{"type":"disk-mapper-salt","keyslots":[],"salt":"AAAA"}`), "primary header token 1 salt length", "3", Tampered},
 	{"L19", "salt absent", token(joinedToken + `,"1":{"type":"disk-mapper-salt","keyslots":[]}`), "primary header token 1 JSON member /salt", "missing", Tampered},
 	{"L19", "salt of another type", token(joinedToken + `,"1":{"type":"x","keyslots":[],"salt":"` + salt32 + `"}`), "primary header token 1 type", `"x"`, Tampered},

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"disk-mapper/internal/printable"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -60,7 +62,7 @@ func TestCorpus(t *testing.T) {
 			assert.Contains(t, refusal.Found, row.found)
 			assert.Equal(t, row.meaning, refusal.Meaning)
 			assert.NotEmpty(t, refusal.Want)
-			assert.Less(t, len(err.Error()), 800, "a disk decides how much is logged")
+			assert.Less(t, len(err.Error()), printable.MaxError, "a disk decides how much is logged")
 			assertUnchanged(t, path, c.image)
 		})
 	}

@@ -22,6 +22,7 @@ import (
 	"sync"
 
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/printable"
 )
 
 // minSize leaves room for data behind the metadata.
@@ -174,7 +175,7 @@ func (s snapshot) blank(l *ledger, start []byte) (*Device, error) {
 		return nil, err
 	}
 	found, meaning := t.foreign()
-	if err := l.require("", rule{"signature", found == "", words(cmp.Or(found, "none")), "LUKS2, or none", meaning}); err != nil {
+	if err := l.require("", rule{"signature", found == "", words(cmp.Or(printable.Text(found), "none")), "LUKS2, or none", meaning}); err != nil {
 		return nil, err
 	}
 	meaning = Foreign

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+
+	"disk-mapper/internal/printable"
 )
 
 // OpenNonzero is Open for platforms that hand out disks which are not zeros. It
@@ -24,7 +26,7 @@ func OpenNonzero(ctx context.Context, path string) (*Device, error) {
 		return nil, err
 	}
 	if found != "" {
-		return nil, untouched(path, &Refusal{"signature", clip(words(found)) + ", as libblkid says", "LUKS2, or none", Foreign})
+		return nil, untouched(path, &Refusal{"signature", printable.Text(found) + ", as libblkid says", "LUKS2, or none", Foreign})
 	}
 	return &Device{identity: r.judged, state: Unrecognised}, nil
 }

@@ -3,10 +3,10 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"disk-mapper/internal/exactjson"
+	"disk-mapper/internal/printable"
 )
 
 // Meaning is what a refused field means for the operator of the node.
@@ -115,7 +115,7 @@ type ledger struct {
 func (l *ledger) require(place string, rules ...rule) error {
 	var first error
 	for _, r := range rules {
-		f := Finding{Field: strings.TrimSpace(place + " " + r.field), Found: clip(r.found), Want: clipWant(r.want), OK: r.ok}
+		f := Finding{Field: strings.TrimSpace(place + " " + r.field), Found: shown(r.found), Want: shownWant(r.want), OK: r.ok}
 		if !f.OK {
 			f.Meaning = r.broken
 		}
@@ -136,47 +136,37 @@ func (l *ledger) exactly(place string, raw []byte, v any) error {
 	case inMember && fault.Path == "":
 		r.found = words("no object")
 	case inMember:
-		r.field, r.found = "JSON member "+clipText(fault.Path), words("one that "+fault.What)
+		r.field, r.found = "JSON member "+printable.Text(fault.Path), words("one that "+fault.What)
 	case err != nil:
 		r.found = words(err.Error())
 	}
 	return l.require(place, r)
 }
 
-// words are ours, where other strings are the disk's.
+// words are ours, or printable already, where other strings are the disk's.
 type words string
 
 // refuse is a Refusal outside the metadata.
 func refuse(field string, found, want any) *Refusal {
-	return &Refusal{field, clip(found), clipWant(want), Tampered}
+	return &Refusal{field, shown(found), shownWant(want), Tampered}
 }
 
-// clip keeps what a hostile disk says short and on one line.
-func clip(v any) string {
-	if s, ok := v.(string); ok {
-		return strconv.Quote(clipTo(s))
+// shown quotes what is the disk's.
+func shown(v any) string {
+	switch v := v.(type) {
+	case words:
+		return string(v)
+	case string:
+		return printable.Quote(v)
 	}
-	return clipTo(fmt.Sprint(v))
+	return printable.Text(fmt.Sprint(v))
 }
 
-// clipWant quotes only what would not be clear without.
-func clipWant(v any) string {
+// shownWant quotes only what would not be clear without.
+func shownWant(v any) string {
 	s := fmt.Sprint(v)
-	if quoted := strconv.Quote(s); s == "" || quoted != `"`+s+`"` {
+	if quoted := printable.Quote(s); s == "" || quoted != `"`+s+`"` {
 		return quoted
 	}
 	return s
 }
-
-// clipText is for names of the disk's in a text of ours.
-func clipText(s string) string { return strings.Trim(strconv.Quote(clipTo(s)), `"`) }
-
-func clipTo(s string) string {
-	if len(s) > maxClip {
-		return s[:maxClip] + "..."
-	}
-	return s
-}
-
-// maxClip is in bytes, before quoting.
-const maxClip = 120

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"disk-mapper/internal/keys"
+	"disk-mapper/internal/printable"
 )
 
 // Token numbers are fixed: the state token at 0 is a published format.
@@ -63,7 +64,7 @@ func (t tokens) prepared() bool { return t.uninitialized && !t.rekeyed }
 func (l *ledger) parseTokens(m metadata, name string) (tokens, error) {
 	var t tokens
 	for _, id := range slices.Sorted(maps.Keys(m.Tokens)) {
-		place := name + " token " + clipText(id)
+		place := name + " token " + printable.Text(id)
 		var err error
 		switch raw := m.Tokens[id]; id {
 		case stateTokenID:

@@ -121,12 +121,12 @@ func TestCancelEndsWhatIsInFlightAtOnce(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := offer(t, static{tc.endpoint}, (&stateDisk{}).prove, func(c *Client) { c.times.connect = time.Hour })
+			r := offer(t, static{tc.endpoint}, (&stateDisk{}).prove, func(c *Client) { // who waits for any of them does not end
+				c.times.connect, c.times.answer, c.times.inLine = time.Hour, time.Hour, time.Hour
+			})
 			tc.inFlight()
 			r.cancel()
-			start := time.Now()
 			r.mustEnd(t)
-			assert.Less(t, time.Since(start), 500*time.Millisecond)
 			assert.Equal(t, "RejoinClient stopped", messages(r)[len(messages(r))-1])
 			assert.Empty(t, r.errorsOf(tc.endpoint), "our own cancelling is no failure of the endpoint")
 			assert.NotContains(t, messages(r), "Failed to rejoin on all endpoints")

@@ -212,6 +212,9 @@ func blackHoleOn(t testing.TB, ip [4]byte) string {
 	bound, err := syscall.Getsockname(fd)
 	require.NoError(t, err)
 	address := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: bound.(*syscall.SockaddrInet4).Port}).String()
+	first, err := net.Dial("tcp", address) // fills the queue, however long it takes
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = first.Close() })
 	for {
 		conn, err := net.DialTimeout("tcp", address, 50*time.Millisecond)
 		if err != nil {

@@ -17,12 +17,21 @@ import (
 
 // What operators search for, as they have been told.
 func TestTextsForDeadPeers(t *testing.T) {
-	refused, hole := refusing(t), blackHole(t)
-	r := offer(t, static{refused, hole}, (&stateDisk{}).prove, func(c *Client) { c.times.connect = 100 * time.Millisecond })
-	r.awaitLine(t, "Failed to rejoin on all endpoints")
-	const text = `rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp `
-	assert.True(t, contains(r.errorsOf(refused), text+refused+`: connect: connection refused"`), r.errorsOf(refused))
-	assert.True(t, contains(r.errorsOf(hole), text+hole+`: i/o timeout"`), r.errorsOf(hole))
+	for name, tt := range map[string]struct {
+		endpoint string
+		connect  time.Duration
+		text     string
+	}{
+		"refused":    {refusing(t), time.Hour, `: connect: connection refused"`},
+		"black hole": {blackHole(t), 100 * time.Millisecond, `: i/o timeout"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := offer(t, static{tt.endpoint}, (&stateDisk{}).prove, func(c *Client) { c.times.connect = tt.connect })
+			r.awaitLine(t, "Failed to rejoin on all endpoints")
+			text := `rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp ` + tt.endpoint + tt.text
+			assert.True(t, contains(r.errorsOf(tt.endpoint), text), r.errorsOf(tt.endpoint))
+		})
+	}
 }
 
 // The log of an unhealthy control plane is what operators have been told to

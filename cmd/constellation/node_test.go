@@ -56,16 +56,30 @@ type stream = recoverproto.API_RecoverServer
 // by the next handler; after the last one no more connections are taken.
 type waitingNode struct {
 	recoverproto.UnimplementedAPIServer
-	calls  chan func(stream) error
-	server *grpc.Server
+	calls    chan func(stream) error
+	server   *grpc.Server
+	listener *endingListener
 }
 
 func (n *waitingNode) Recover(s stream) error {
 	handle := <-n.calls
 	if len(n.calls) == 0 {
 		go n.server.GracefulStop()
+		<-n.listener.closed // before the caller can connect again
 	}
 	return handle(s)
+}
+
+// endingListener says when it has been closed.
+type endingListener struct {
+	net.Listener
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *endingListener) Close() error {
+	defer l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }
 
 // startNode serves the script on loopback and returns the address.
@@ -80,13 +94,14 @@ func startNode(t *testing.T, issuer attestation.Issuer, script ...func(stream) e
 func serveNode(t *testing.T, listener net.Listener, issuer attestation.Issuer, script ...func(stream) error) {
 	t.Helper()
 	server := grpc.NewServer(grpc.Creds(atls.ServerCredentials(issuer, atls.AcceptAnyPeer)))
-	node := &waitingNode{calls: make(chan func(stream) error, len(script)), server: server}
+	ending := &endingListener{Listener: listener, closed: make(chan struct{})}
+	node := &waitingNode{calls: make(chan func(stream) error, len(script)), server: server, listener: ending}
 	for _, handler := range script {
 		node.calls <- handler
 	}
 	recoverproto.RegisterAPIServer(server, node)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(ending) }()
 	t.Cleanup(func() {
 		server.Stop()
 		require.NoError(t, <-served)
