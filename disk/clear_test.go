@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 
 	"disk-mapper/internal/keys"
@@ -191,3 +192,24 @@ func TestClearThatDidNotWork(t *testing.T) {
 	})
 	assert.ErrorContains(t, err, "it is prepared afterwards: its storage does not keep zeros")
 }
+
+// TestZeroesThatAreNot: what the kernel or the file does not take is an error.
+func TestZeroesThatAreNot(t *testing.T) {
+	noise := bytes.Repeat([]byte("noise, "), minSize/7+1)[:minSize]
+	path := diskFile(t, noise)
+	assert.ErrorIs(t, writeZeros(brokenAt{at: 3 << 20}, span{0, minSize}), errBroken)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer file.Close()
+	require.NoError(t, zeroable{file}.zero(span{512, 3<<20 + 512}), "a file takes no ioctl")
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(slices.Concat(noise[:512], make([]byte, 3<<20), noise[3<<20+512:]), after))
+
+	loop, err := os.OpenFile(attachLoop(t, path), os.O_RDONLY, 0)
+	require.NoError(t, err)
+	defer loop.Close()
+	assert.ErrorIs(t, zeroable{loop}.zero(span{0, 512}), unix.EBADF)
+}
+
+func (d brokenAt) WriteAt(b []byte, at int64) (int, error) { return d.ReadAt(b, at) }

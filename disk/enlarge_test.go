@@ -62,6 +62,10 @@ func TestTagOfTheEnd(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, tagged)
 
+	require.NoError(t, os.Truncate(path, b.lastTag()))
+	_, err = d.endIsTagged()
+	assert.ErrorContains(t, err, "reading the tag of the last block", "which is not one of zeros")
+
 	d.state = Prepared
 	d.path = "/nothing/there"
 	tagged, err = d.endIsTagged()
