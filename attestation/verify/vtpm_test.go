@@ -272,7 +272,7 @@ func TestQuestionsToGoogleAreShared(t *testing.T) {
 		var flood sync.WaitGroup
 		defer flood.Wait()
 		defer cancel()
-		for range 300 { // more than there are places
+		for range 200 { // more than there are places
 			flood.Go(func() {
 				for ctx.Err() == nil {
 					assert.ErrorIs(t, v.Validate(from(ctx, 1), document, userData, nonce), verify.ErrKey)
@@ -280,8 +280,8 @@ func TestQuestionsToGoogleAreShared(t *testing.T) {
 				}
 			})
 		}
-		for range 5 {
-			time.Sleep(5 * time.Second)
+		for range 3 {
+			time.Sleep(2 * time.Second)
 			start := time.Now()
 			require.ErrorContains(t, v.Validate(from(ctx, 2), document, userData, nonce), "no such instance", "it was asked")
 			require.LessOrEqual(t, time.Since(start), 2*time.Second)
