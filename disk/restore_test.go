@@ -201,6 +201,34 @@ func TestRestoreIsVerified(t *testing.T) {
 	assert.ErrorContains(t, k.backup.verify(t.Context(), f, target{size: minSize, region: k.backup.region}), "does not return what was written")
 }
 
+// unreadable is a disk that cannot be read from that byte on.
+type unreadable struct {
+	*bytes.Reader
+	from int64
+}
+
+func (u unreadable) Read(b []byte) (int, error) {
+	at := u.Size() - int64(u.Len())
+	if at >= u.from {
+		return 0, errBroken
+	}
+	return u.Reader.Read(b[:min(int64(len(b)), u.from-at)])
+}
+
+// TestRestoreOverAnUnreadableDisk: a journal that cannot be read is not known to be
+// damaged, and holds the last writes.
+func TestRestoreOverAnUnreadableDisk(t *testing.T) {
+	k := newKeptDisk(t)
+	journal := int64(journalSections(t) * journalSectionSectors * 512)
+	for _, from := range []int64{0, regionSize - 1, regionSize, regionSize + journal - 1} {
+		_, err := k.backup.target(t.Context(), unreadable{bytes.NewReader(k.content), from})
+		require.ErrorIs(t, err, errBroken, "byte %d", from)
+	}
+	found, err := k.backup.target(t.Context(), unreadable{bytes.NewReader(k.content), regionSize + journal})
+	require.NoError(t, err)
+	assert.Nil(t, found.journal)
+}
+
 func TestRestoreToADiskThatIsNotThere(t *testing.T) {
 	_, err := newKeptDisk(t).backup.Restore(t.Context(), "/no/such/disk", Over{})
 	assert.ErrorIs(t, err, os.ErrNotExist)
