@@ -201,18 +201,22 @@ func TestRestoreIsVerified(t *testing.T) {
 	assert.ErrorContains(t, k.backup.verify(t.Context(), f, target{size: minSize, region: k.backup.region}), "does not return what was written")
 }
 
-// unreadable is a disk that cannot be read from that byte on.
+// unreadable is a disk that fails once, at that byte.
 type unreadable struct {
 	*bytes.Reader
-	from int64
+	at     int64
+	failed bool
 }
 
-func (u unreadable) Read(b []byte) (int, error) {
-	at := u.Size() - int64(u.Len())
-	if at >= u.from {
+func (u *unreadable) Read(b []byte) (int, error) {
+	left := u.at - (u.Size() - int64(u.Len()))
+	if u.failed {
+		return u.Reader.Read(b)
+	}
+	if u.failed = left == 0; u.failed {
 		return 0, errBroken
 	}
-	return u.Reader.Read(b[:min(int64(len(b)), u.from-at)])
+	return u.Reader.Read(b[:min(int64(len(b)), left)])
 }
 
 // TestRestoreOverAnUnreadableDisk: a journal that cannot be read is not known to be
@@ -220,11 +224,11 @@ func (u unreadable) Read(b []byte) (int, error) {
 func TestRestoreOverAnUnreadableDisk(t *testing.T) {
 	k := newKeptDisk(t)
 	journal := int64(journalSections(t) * journalSectionSectors * 512)
-	for _, from := range []int64{0, regionSize - 1, regionSize, regionSize + journal - 1} {
-		_, err := k.backup.target(t.Context(), unreadable{bytes.NewReader(k.content), from})
-		require.ErrorIs(t, err, errBroken, "byte %d", from)
+	for _, at := range []int64{0, regionSize - 1, regionSize, regionSize + journal - 1} {
+		_, err := k.backup.target(t.Context(), &unreadable{Reader: bytes.NewReader(k.content), at: at})
+		require.ErrorIs(t, err, errBroken, "byte %d", at)
 	}
-	found, err := k.backup.target(t.Context(), unreadable{bytes.NewReader(k.content), regionSize + journal})
+	found, err := k.backup.target(t.Context(), &unreadable{Reader: bytes.NewReader(k.content), at: regionSize + journal})
 	require.NoError(t, err)
 	assert.Nil(t, found.journal)
 }
