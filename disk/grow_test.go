@@ -121,7 +121,7 @@ func TestGrowthLooksForOtherResizers(t *testing.T) {
 }
 
 // TestInterruptedGrowth: a growth that is ended is interrupted only if nothing has
-// failed.
+// failed. Only what was wiped is grown over, if that is worth it.
 func TestInterruptedGrowth(t *testing.T) {
 	failed := errors.New("input/output error")
 	for name, tc := range map[string]struct {
@@ -132,7 +132,8 @@ func TestInterruptedGrowth(t *testing.T) {
 		interrupted bool
 		want        error
 	}{
-		"interrupted": {512 * mib, nil, nil, nil, true, context.Canceled},
+		"interrupted before anything":                 {0, nil, nil, nil, true, context.Canceled},
+		"interrupted":                                 {512 * mib, nil, nil, nil, true, context.Canceled},
 		"interrupted, and what is done is grown over": {536 * mib, nil, nil, nil, true, context.Canceled},
 		"nothing that is worth growing over":          {516 * mib, nil, nil, nil, true, context.Canceled},
 		"the kernel refuses to grow over the rest":    {536 * mib, nil, nil, failed, false, failed},
@@ -143,8 +144,13 @@ func TestInterruptedGrowth(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			z := &zeroes{synced: tc.synced}
 			g := newGrower(t, z)
-			if tc.resized != nil {
-				g.resize = func(int64) error { return tc.resized }
+			grown, resize := int64(0), g.resize
+			g.resize = func(size int64) error {
+				grown = size
+				if tc.resized != nil {
+					return tc.resized
+				}
+				return resize(size)
 			}
 			z.before = func(s span) error {
 				if s.from >= tc.cancelAt && s.from < gib-32*mib {
@@ -153,9 +159,17 @@ func TestInterruptedGrowth(t *testing.T) {
 				}
 				return nil
 			}
+			if tc.cancelAt == 0 {
+				cancel()
+			}
 			err := g.run(ctx, 512*mib, func(Progress) {})
 			assert.ErrorIs(t, err, tc.want)
 			assert.Equal(t, tc.interrupted, errors.Is(err, ErrInterrupted), "%v", err)
+			want := int64(0)
+			if len(z.all) > 0 && tc.synced == nil {
+				want = z.all[len(z.all)-1].to / worthGrowing * worthGrowing
+			}
+			assert.Equal(t, want, grown)
 		})
 	}
 }

@@ -78,13 +78,13 @@ func (i identity) check(f *os.File) error {
 	return nil
 }
 
-// change opens the disk for a change of its metadata.
-func (i identity) change(flags int, change func(storage) error) error {
+// change has write change the metadata of the disk, if it is still what was judged.
+func (i identity) change(flags int, write func(storage) error) error {
 	f, err := i.open(os.O_RDWR | flags)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(change(f), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Close()); err != nil {
 		return fmt.Errorf("writing the metadata: %w", err)
 	}
 	return nil

@@ -201,6 +201,38 @@ func TestRestoreIsVerified(t *testing.T) {
 	assert.ErrorContains(t, k.backup.verify(t.Context(), f, target{size: minSize, region: k.backup.region}), "does not return what was written")
 }
 
+// unreadable is a disk that fails once, at that byte.
+type unreadable struct {
+	*bytes.Reader
+	at     int64
+	failed bool
+}
+
+func (u *unreadable) Read(b []byte) (int, error) {
+	left := u.at - (u.Size() - int64(u.Len()))
+	if u.failed {
+		return u.Reader.Read(b)
+	}
+	if u.failed = left == 0; u.failed {
+		return 0, errBroken
+	}
+	return u.Reader.Read(b[:min(int64(len(b)), left)])
+}
+
+// TestRestoreOverAnUnreadableDisk: a journal that cannot be read is not known to be
+// damaged, and holds the last writes.
+func TestRestoreOverAnUnreadableDisk(t *testing.T) {
+	k := newKeptDisk(t)
+	journal := int64(journalSections(t) * journalSectionSectors * 512)
+	for _, at := range []int64{0, regionSize - 1, regionSize, regionSize + journal - 1} {
+		_, err := k.backup.target(t.Context(), &unreadable{Reader: bytes.NewReader(k.content), at: at})
+		require.ErrorIs(t, err, errBroken, "byte %d", at)
+	}
+	found, err := k.backup.target(t.Context(), &unreadable{Reader: bytes.NewReader(k.content), at: regionSize + journal})
+	require.NoError(t, err)
+	assert.Nil(t, found.journal)
+}
+
 func TestRestoreToADiskThatIsNotThere(t *testing.T) {
 	_, err := newKeptDisk(t).backup.Restore(t.Context(), "/no/such/disk", Over{})
 	assert.ErrorIs(t, err, os.ErrNotExist)
