@@ -47,7 +47,7 @@ func (d *Device) SeqID() uint64 { return d.header.seqID }
 // ReadHeader takes the backup of the disk at path, which must be Joined. It may be
 // mapped: nothing changes its header then.
 func ReadHeader(ctx context.Context, path string) (*Backup, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	f, err := os.Open(path)
@@ -63,25 +63,18 @@ func ReadHeader(ctx context.Context, path string) (*Backup, error) {
 	if _, err := f.ReadAt(region, 0); err != nil {
 		return nil, fmt.Errorf("reading the header of %s: %w", path, err)
 	}
-	d, err := judged(ctx, region, size)
+	d, err := judged(region, size)
 	if err != nil {
 		return nil, fmt.Errorf("header of %s: %w", path, err)
 	}
+	d.path = path
 	return &Backup{Device: d, Complete: true, Size: size, region: region}, nil
 }
 
 // judged is the verdict on a disk of this size that begins with region: the same
 // that the daemon comes to.
-func judged(ctx context.Context, region []byte, size int64) (*Device, error) {
-	f, err := memoryFile(region)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if err := f.Truncate(size); err != nil {
-		return nil, err
-	}
-	r, err := Inspect(ctx, f.Name())
+func judged(region []byte, size int64) (*Device, error) {
+	r, err := snapshot{startOf(region), size}.report(identity{node: node{size: size}})
 	switch {
 	case err != nil:
 		return nil, err
@@ -91,6 +84,17 @@ func judged(ctx context.Context, region []byte, size int64) (*Device, error) {
 		return nil, fmt.Errorf("the disk is %v: only the header of a disk that has joined a cluster is worth keeping", r.Device.State())
 	}
 	return r.Device, nil
+}
+
+// startOf is a disk that has these bytes at its start, and zeros behind them.
+type startOf []byte
+
+func (s startOf) ReadAt(b []byte, at int64) (int, error) {
+	clear(b)
+	if at < int64(len(s)) {
+		copy(b, s[at:])
+	}
+	return len(b), nil
 }
 
 // Encode returns the contents of the file.
@@ -109,6 +113,9 @@ func (b *Backup) description() string {
 // ReadBackup reads the file at path: one of ours, or of cryptsetup luksHeaderBackup. It
 // fails with ErrNoBackup if it is neither, and with the reason if it is one that cannot be used.
 func ReadBackup(ctx context.Context, path string) (*Backup, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -120,7 +127,7 @@ func ReadBackup(ctx context.Context, path string) (*Backup, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := parseBackup(ctx, raw)
+	b, err := parseBackup(raw)
 	if err != nil {
 		return nil, fmt.Errorf("header backup %s: %w", path, err)
 	}
@@ -128,17 +135,17 @@ func ReadBackup(ctx context.Context, path string) (*Backup, error) {
 	return b, nil
 }
 
-func parseBackup(ctx context.Context, raw []byte) (*Backup, error) {
+func parseBackup(raw []byte) (*Backup, error) {
 	switch {
 	case len(raw) == backupSize && bytes.HasPrefix(raw[regionSize:], []byte(backupMagic)):
-		return parseOurs(ctx, raw)
+		return parseOurs(raw)
 	case len(raw) == metadataSize && string(raw[:8]) == primaryMagic+"\x00\x02":
 		return parseCryptsetups(raw)
 	}
 	return nil, ErrNoBackup
 }
 
-func parseOurs(ctx context.Context, raw []byte) (*Backup, error) {
+func parseOurs(raw []byte) (*Backup, error) {
 	b := &Backup{Complete: true, region: raw[:regionSize]}
 	text, _, _ := strings.Cut(string(raw[regionSize:]), "\x00")
 	var uuid, sum string
@@ -153,7 +160,7 @@ func parseOurs(ctx context.Context, raw []byte) (*Backup, error) {
 		return nil, errors.New("its checksum does not fit what is in it: it is damaged")
 	}
 	var err error
-	if b.Device, err = judged(ctx, b.region, b.Size); err != nil {
+	if b.Device, err = judged(b.region, b.Size); err != nil {
 		return nil, err
 	}
 	if want := b.description(); text != want || !isZero(raw[regionSize+len(want):]) {
@@ -172,15 +179,7 @@ func (b *Backup) checksum(text string) string {
 
 // parseCryptsetups takes a file without superblock.
 func parseCryptsetups(raw []byte) (*Backup, error) {
-	var l ledger
-	var copies [2]header
-	for i, c := range headerCopies {
-		var err error
-		if copies[i], err = l.parseCopy(raw, c); err != nil {
-			return nil, err
-		}
-	}
-	h, err := l.checkCopies(copies[0], copies[1])
+	h, err := new(ledger).checkHeaders(raw)
 	if err != nil {
 		return nil, err
 	}

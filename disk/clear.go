@@ -80,8 +80,7 @@ type zeroable struct{ *os.File }
 // zero asks the kernel for zeros, which has the disk make them if it can, and
 // writes them otherwise. A discard alone promises nothing about what is read then.
 func (f zeroable) zero(s span) error {
-	part := [2]uint64{uint64(s.from), uint64(s.size())}
-	switch err := makeZeros(f.File, &part); {
+	switch err := makeZeros(f.File, s); {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):

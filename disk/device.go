@@ -85,9 +85,7 @@ func untouched(path string, r *Refusal) error {
 // part of the report. path may be a plain file with the contents of a disk. If it fails
 // with a *ReadError, there is no verdict, but the report is still good for Clear.
 func Inspect(ctx context.Context, path string) (Report, error) {
-	return answered(ctx, path, func() (Report, error) {
-		return onSnapshot(path, snapshot.report)
-	})
+	return answered(ctx, path, func() (Report, error) { return inspect(path) })
 }
 
 // report is on the disk at judged, which is what s reads.

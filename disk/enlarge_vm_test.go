@@ -6,32 +6,20 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"unsafe"
 
 	"disk-mapper/internal/keys"
 
 	cryptsetup "github.com/martinjungblut/go-cryptsetup"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
-
-// blockZeroOut is BLKZEROOUT, _IO(0x12, 127).
-func blockZeroOut(f *os.File, s span) error {
-	part := [2]uint64{uint64(s.from), uint64(s.size())}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), 0x127f, uintptr(unsafe.Pointer(&part)))
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
 
 func zeroOut(t *testing.T, path string, size int64) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer f.Close()
-	require.NoError(t, blockZeroOut(f, span{0, size}))
+	require.NoError(t, makeZeros(f, span{0, size}))
 }
 
 // TestFreshEnlarged: a disk of a node that has joined becomes larger, by much or by

@@ -20,8 +20,10 @@ const (
 	ext4Incompat       = 0x60
 	ext4BlocksHigh     = 0x150
 
-	ext4Is64Bit   = 0x80
-	ext4HasErrors = 2
+	ext4MagicValue    = 0xef53
+	ext4NeedsRecovery = 4
+	ext4Is64Bit       = 0x80
+	ext4HasErrors     = 2
 )
 
 var errNoFileSystem = errors.New("no ext4 file system")
@@ -58,10 +60,12 @@ func readExt4(mapping string) (raw []byte, size int64, err error) {
 	return raw, size, err
 }
 
+func isExt4(raw []byte) bool { return binary.LittleEndian.Uint16(raw[ext4Magic:]) == ext4MagicValue }
+
 func parseExt4Size(raw []byte) (int64, error) {
 	field := func(at int) int64 { return int64(binary.LittleEndian.Uint32(raw[at:])) }
-	if magic := binary.LittleEndian.Uint16(raw[ext4Magic:]); magic != 0xef53 {
-		return 0, fmt.Errorf("%w: magic %#x, want 0xef53", errNoFileSystem, magic)
+	if !isExt4(raw) {
+		return 0, fmt.Errorf("%w: magic %#x, want %#x", errNoFileSystem, binary.LittleEndian.Uint16(raw[ext4Magic:]), ext4MagicValue)
 	}
 	if log, group := field(ext4LogBlockSize), field(ext4BlocksPerGroup); log != 2 || group*blockSize != blockGroup {
 		return 0, fmt.Errorf("ext4 with log block size %d and %d blocks in a group, want 2 and %d", log, group, blockGroup/blockSize)

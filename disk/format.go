@@ -79,8 +79,9 @@ func newHeader(volumeKey []byte, key keys.DiskKey) (header, []byte, error) {
 
 // Enroll makes a Prepared disk Joined: it opens with final in place of current,
 // says so, and carries the cluster's salt. The data and an active mapping are
-// not touched. It fails with ErrChanged as Format does. node_state.json must have been written before: a power cut during
-// Enroll leaves the disk either Prepared or completely Joined.
+// not touched. It fails with ErrChanged as Format does. node_state.json must have
+// been written before: a power cut during Enroll leaves the disk either Prepared or
+// completely Joined.
 func (d *Device) Enroll(current, final keys.DiskKey, salt keys.MeasurementSalt) error {
 	if d.state != Prepared {
 		return fmt.Errorf("enrolling %s: it is %v, want %v", d.path, d.state, Prepared)

@@ -34,17 +34,6 @@ func realDisk(t testing.TB, name string) startOf {
 	return head
 }
 
-// startOf is a disk that has these bytes at its start, and zeros behind them.
-type startOf []byte
-
-func (s startOf) ReadAt(b []byte, at int64) (int, error) {
-	clear(b)
-	if at < int64(len(s)) {
-		copy(b, s[at:])
-	}
-	return len(b), nil
-}
-
 func (s startOf) verdict(l *ledger) (*Device, error) { return snapshot{s, realDiskSize}.verdict(l) }
 
 // realHeaders are the names of all fixtures.

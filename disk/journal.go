@@ -1,6 +1,9 @@
 package disk
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // What dm-integrity keeps in its journal without encryption or MAC. Source: the kernel's
 // drivers/md/dm-integrity.c, and what kernels write (VM TestHeaderDrill). A section has 32
@@ -28,12 +31,7 @@ func journalIntact(journal []byte) bool {
 
 func commitKnown(sector []byte, place uint64) bool {
 	id := binary.LittleEndian.Uint64(sector[504:]) ^ place
-	for _, known := range journalCommits {
-		if id == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(journalCommits[:], id)
 }
 
 // commitPlace is the section of a sector, and its number in there.

@@ -220,7 +220,7 @@ func rate(t *testing.T, mapping string, s span, block int64, writers int, zeroOu
 	write := func(at int64) error { _, err := f.WriteAt(zeros, at); return err }
 	if zeroOut {
 		write = func(at int64) error {
-			return blockZeroOut(f, span{at, at + block})
+			return makeZeros(f, span{at, at + block})
 		}
 	}
 	var next atomic.Int64

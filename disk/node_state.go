@@ -60,17 +60,8 @@ const (
 // needsRecovery reports whether ext4's superblock says that the file system was
 // not unmounted. What is no ext4 needs none.
 func needsRecovery(mapping string) bool {
-	const start, magicAt, incompatAt, recover = 1024, 0x38, 0x60, 4
-	f, err := os.Open(mapping)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	super := make([]byte, incompatAt+4)
-	if _, err := f.ReadAt(super, start); err != nil {
-		return false
-	}
-	return binary.LittleEndian.Uint16(super[magicAt:]) == 0xef53 && binary.LittleEndian.Uint32(super[incompatAt:])&recover != 0
+	raw, _, err := readExt4(mapping)
+	return err == nil && isExt4(raw) && binary.LittleEndian.Uint32(raw[ext4Incompat:])&ext4NeedsRecovery != 0
 }
 
 func readMounted(mapping, dir, options string) (salt keys.MeasurementSalt, err error) {

@@ -37,8 +37,9 @@ type Restored struct {
 
 // Restore writes the header back to the disk at path, which nobody may use. It fails,
 // with nothing written, with ErrOtherDisk, also if the disk is smaller than that of the
-// backup, ErrNewerHeader or ErrForeignData, or with EBUSY. If the power goes in between, the disk is refused as damaged, and
-// Restore can be repeated. What was written is read again and judged.
+// backup, ErrNewerHeader or ErrForeignData, or with EBUSY. If the power goes in between,
+// the disk is refused as damaged, and Restore can be repeated. What was written is read
+// again and judged.
 func (b *Backup) Restore(ctx context.Context, path string, over Over) (Restored, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
@@ -48,9 +49,9 @@ func (b *Backup) Restore(ctx context.Context, path string, over Over) (Restored,
 		return Restored{}, err
 	}
 	defer f.Close()
-	t, err := b.target(ctx, f)
+	t, err := b.target(f)
 	if err == nil {
-		err = b.allowed(ctx, path, t, over)
+		err = b.allowed(ctx, f, t, over)
 	}
 	if err != nil {
 		return Restored{}, fmt.Errorf("%s was left untouched: %w", path, err)
@@ -58,7 +59,7 @@ func (b *Backup) Restore(ctx context.Context, path string, over Over) (Restored,
 	if err := t.write(f); err != nil {
 		return Restored{}, fmt.Errorf("restoring the header of %s, which is refused until that is done again: %w", path, err)
 	}
-	return Restored{EmptyJournal: t.journal != nil}, b.verify(ctx, f, t)
+	return Restored{EmptyJournal: t.journal != nil}, b.verify(f, t)
 }
 
 // target is a disk, and what is to be on it.
@@ -69,7 +70,7 @@ type target struct {
 	journal []byte // nil if that on the disk is left
 }
 
-func (b *Backup) target(ctx context.Context, disk io.ReadSeeker) (target, error) {
+func (b *Backup) target(disk io.ReadSeeker) (target, error) {
 	size, err := disk.Seek(0, io.SeekEnd)
 	if err != nil {
 		return target{}, err
@@ -87,7 +88,7 @@ func (b *Backup) target(ctx context.Context, disk io.ReadSeeker) (target, error)
 	if !b.Complete { // the superblock on the disk has to be good
 		t.region = append(t.region, t.found[metadataSize:]...)
 	}
-	if _, err := judged(ctx, t.region, size); err != nil {
+	if _, err := judged(t.region, size); err != nil {
 		return target{}, fmt.Errorf("the disk would be no state disk of ours afterwards: %w", err)
 	}
 	return t, t.readJournal(disk)
@@ -110,7 +111,7 @@ func (t *target) readJournal(disk io.Reader) error {
 }
 
 // allowed compares the backup with what is on the disk.
-func (b *Backup) allowed(ctx context.Context, path string, t target, over Over) error {
+func (b *Backup) allowed(ctx context.Context, disk *os.File, t target, over Over) error {
 	own := false
 	for _, c := range headerCopies {
 		id, seqID, ok := identified(t.found, c)
@@ -137,23 +138,15 @@ func (b *Backup) allowed(ctx context.Context, path string, t target, over Over) 
 	if area := t.found[headersSize:][:areaSize]; !own && !isZero(area) && !bytes.Equal(area, b.region[headersSize:][:areaSize]) {
 		return fmt.Errorf("%w: a keyslot, or other data, that is not in the backup", ErrForeignData)
 	}
-	return notForeign(ctx, path, t, own)
+	return notForeign(ctx, disk, t, own)
 }
 
 // notForeign looks at the disk, and at its start alone: a superblock of dm-integrity
 // that is left behind it does not make a file system one of ours. On a disk that is
 // known to be the one of the backup, a header may be anything but somebody else's.
-func notForeign(ctx context.Context, path string, t target, own bool) error {
-	start, err := memoryFile(t.found[:metadataSize])
-	if err != nil {
-		return err
-	}
-	defer start.Close()
-	if err := start.Truncate(t.size); err != nil {
-		return err
-	}
-	for _, looked := range []string{path, start.Name()} {
-		r, err := Inspect(ctx, looked)
+func notForeign(ctx context.Context, disk *os.File, t target, own bool) error {
+	for _, looked := range []io.ReaderAt{disk, startOf(t.found[:metadataSize])} {
+		r, err := answered(ctx, disk.Name(), func() (Report, error) { return snapshot{looked, t.size}.report(identity{}) })
 		if err != nil {
 			return err
 		}
@@ -193,7 +186,7 @@ func (t target) write(s storage) error {
 }
 
 // verify reads what was written past the page cache, as far as that can be asked for.
-func (b *Backup) verify(ctx context.Context, f *os.File, t target) error {
+func (b *Backup) verify(f *os.File, t target) error {
 	_ = unix.Fadvise(int(f.Fd()), 0, regionSize+int64(len(t.journal)), unix.FADV_DONTNEED)
 	written := make([]byte, regionSize)
 	if _, err := f.ReadAt(written, 0); err != nil {
@@ -202,6 +195,6 @@ func (b *Backup) verify(ctx context.Context, f *os.File, t target) error {
 	if !bytes.Equal(written, t.region) {
 		return errors.New("the disk does not return what was written: the header is not restored")
 	}
-	_, err := judged(ctx, written, t.size)
+	_, err := judged(written, t.size)
 	return err
 }

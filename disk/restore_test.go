@@ -198,7 +198,7 @@ func TestRestoreIsVerified(t *testing.T) {
 	f, err := os.Open(k.file(t, lying))
 	require.NoError(t, err)
 	defer f.Close()
-	assert.ErrorContains(t, k.backup.verify(t.Context(), f, target{size: minSize, region: k.backup.region}), "does not return what was written")
+	assert.ErrorContains(t, k.backup.verify(f, target{size: minSize, region: k.backup.region}), "does not return what was written")
 }
 
 // unreadable is a disk that fails once, at that byte.
@@ -225,10 +225,10 @@ func TestRestoreOverAnUnreadableDisk(t *testing.T) {
 	k := newKeptDisk(t)
 	journal := int64(journalSections(t) * journalSectionSectors * 512)
 	for _, at := range []int64{0, regionSize - 1, regionSize, regionSize + journal - 1} {
-		_, err := k.backup.target(t.Context(), &unreadable{Reader: bytes.NewReader(k.content), at: at})
+		_, err := k.backup.target(&unreadable{Reader: bytes.NewReader(k.content), at: at})
 		require.ErrorIs(t, err, errBroken, "byte %d", at)
 	}
-	found, err := k.backup.target(t.Context(), &unreadable{Reader: bytes.NewReader(k.content), at: regionSize + journal})
+	found, err := k.backup.target(&unreadable{Reader: bytes.NewReader(k.content), at: regionSize + journal})
 	require.NoError(t, err)
 	assert.Nil(t, found.journal)
 }

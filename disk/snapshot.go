@@ -66,23 +66,22 @@ func answered[T any](ctx context.Context, path string, read func() (T, error)) (
 	}
 }
 
-// onSnapshot opens the disk or file at path for use.
-func onSnapshot(path string, use func(snapshot, identity) (Report, error)) (Report, error) {
-	var none Report
+// inspect is Inspect, however long that takes.
+func inspect(path string) (Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return none, err
+		return Report{}, err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || info.IsDir() {
-		return none, cmp.Or(err, error(&os.PathError{Op: "read", Path: path, Err: unix.EISDIR}))
+		return Report{}, cmp.Or(err, error(&os.PathError{Op: "read", Path: path, Err: unix.EISDIR}))
 	}
 	n, err := nodeOf(f)
 	if err != nil {
-		return none, err
+		return Report{}, err
 	}
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // else each sample costs the disk 128 KiB; a pipe cannot
-	r, err := use(snapshot{f, n.size}, identity{path: path, node: n})
+	r, err := snapshot{f, n.size}.report(identity{path: path, node: n})
 	if err != nil {
 		return r, fmt.Errorf("reading %s: %w", path, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"disk-mapper/internal/fairlistener"
 	"disk-mapper/internal/printable"
 	"disk-mapper/proto/recoverproto"
 
@@ -156,7 +157,7 @@ func TestOnePeerCannotUseUpTheConnections(t *testing.T) {
 func TestStreamsOfOneConnectionAreCapped(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
 	conn := n.dial(t, other)
-	for range maxStreams {
+	for range fairlistener.MaxStreams {
 		holdCalls(t, conn, secretMessage(vectorSecret))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"disk-mapper/internal/fairlistener"
 	"disk-mapper/internal/keys"
 	"disk-mapper/proto/recoverproto"
 
@@ -264,7 +265,7 @@ func silentAfter(t *testing.T, n *node, messages []*recoverproto.RecoverMessage)
 func TestLongHeadersAreRefused(t *testing.T) {
 	n := startNode(t, (&stateDisk{}).prove)
 	conn := n.dial(t)
-	ctx := metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("x", 2*maxHeaders))
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("x", 2*fairlistener.MaxHeaders))
 	require.Error(t, recoverStreaming(ctx, conn, vectorKey))
 	require.NoError(t, recoverStreaming(t.Context(), n.dial(t), vectorKey))
 }

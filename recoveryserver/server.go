@@ -141,7 +141,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, disk keys.Dis
 }
 
 func (s *Server) newServer(lines *callerLines) *grpc.Server {
-	return grpc.NewServer(append(limits(),
+	return grpc.NewServer(append(fairlistener.ServerOptions(maxMessage),
 		grpc.Creds(newHandshakes(s.issuer, s.operators, lines)),
 		grpc.StreamInterceptor(logCalls(lines.of)),
 		grpc.UnknownServiceHandler(refuseUnknown),

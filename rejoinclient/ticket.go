@@ -18,6 +18,7 @@ type wanted interface {
 	// goroutines.
 	accept(ctx context.Context, endpoint string, t response) error
 
+	// The lines of the log are whole calls, which docs/operations.md is held against.
 	asking(log *zap.Logger, endpoint string)
 	failed(log *zap.Logger, why, endpoint string)
 	failedAll(log *zap.Logger, counts ...zap.Field)

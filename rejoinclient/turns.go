@@ -1,7 +1,9 @@
 package rejoinclient
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -27,11 +29,8 @@ type place struct {
 	turn   chan struct{}
 }
 
-func (p *place) before(q *place) bool {
-	if p.inVain != q.inVain {
-		return p.inVain < q.inVain
-	}
-	return p.since.Before(q.since)
+func (p *place) compare(q *place) int {
+	return cmp.Or(cmp.Compare(p.inVain, q.inVain), p.since.Compare(q.since))
 }
 
 // enter waits for the turn of p, and fails only with ctx.
@@ -66,11 +65,8 @@ func (t *turns) giveUp(p *place) {
 }
 
 func (t *turns) remove(p *place) {
-	for i, q := range t.waiting {
-		if p == q {
-			t.waiting = append(t.waiting[:i], t.waiting[i+1:]...)
-			return
-		}
+	if i := slices.Index(t.waiting, p); i >= 0 {
+		t.waiting = slices.Delete(t.waiting, i, i+1)
 	}
 }
 
@@ -81,12 +77,7 @@ func (t *turns) grant() {
 			t.grantIn(early)
 			return
 		}
-		first := t.waiting[0]
-		for _, p := range t.waiting[1:] {
-			if p.before(first) {
-				first = p
-			}
-		}
+		first := slices.MinFunc(t.waiting, (*place).compare)
 		t.remove(first)
 		t.talking++
 		t.next = time.Now().Add(t.times.stagger)

@@ -1,8 +1,10 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"disk-mapper/internal/keys"
@@ -116,12 +118,7 @@ func (p *prover) next() {
 	if p.proving || len(p.waiting) == 0 {
 		return
 	}
-	first := p.waiting[0]
-	for _, c := range p.waiting[1:] {
-		if p.rank(c) < p.rank(first) {
-			first = c
-		}
-	}
+	first := slices.MinFunc(p.waiting, func(a, b *candidate) int { return cmp.Compare(p.rank(a), p.rank(b)) })
 	p.remove(first)
 	p.proving, p.last = true, first.source
 	close(first.turn)
@@ -137,11 +134,8 @@ func (p *prover) rank(c *candidate) int {
 }
 
 func (p *prover) remove(c *candidate) {
-	for i, other := range p.waiting {
-		if other == c {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			return
-		}
+	if i := slices.Index(p.waiting, c); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
 }
 

@@ -81,8 +81,7 @@ func (p Policy) Weaknesses() []string {
 	return weak
 }
 
-// zeroMinimums leaves out the version of the TEE under SNP, which is 0 on all
-// processors that there are.
+// zeroMinimums leaves out the version of the TEE under SNP, for which policies say 0.
 func (p Policy) zeroMinimums() []string {
 	zero := map[string]bool{}
 	if slices.Contains(needSNP, p.variant) {

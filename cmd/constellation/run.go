@@ -22,8 +22,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer, speed pace) error {
 	root := rootCommand(speed)
 	root.SetArgs(args)
-	root.SetOut(output{stdout})
-	root.SetErr(output{stderr})
+	root.SetOut(printable.Writer{Writer: stdout})
+	root.SetErr(printable.Writer{Writer: stderr})
 	return root.ExecuteContext(ctx)
 }
 

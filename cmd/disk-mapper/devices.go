@@ -2,13 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"disk-mapper/internal/printable"
 )
@@ -28,22 +29,16 @@ var thisMachine = devices{"/sys", "/dev", identifyNVMe}
 // path without links: systemd knows a disk by the name of its device. It is at path,
 // or is what find finds where no rule of udev makes path; find may be nil.
 func (d devices) await(ctx context.Context, path string, find finder) (string, error) {
-	deadline := time.After(diskTimeout)
-	poll := time.NewTicker(diskPoll)
-	defer poll.Stop()
-	for {
-		found, unseen, err := d.locate(path, find)
-		if found != "" || err != nil {
-			return found, err
-		}
-		select {
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		case <-deadline:
-			return "", d.missing(path, unseen)
-		case <-poll.C:
-		}
+	var found string
+	var unseen, err error
+	ended := poll(ctx, diskTimeout, func() bool {
+		found, unseen, err = d.locate(path, find)
+		return found != "" || err != nil
+	})
+	if errors.Is(ended, errNotInTime) {
+		return "", d.missing(path, unseen)
 	}
+	return found, cmp.Or(ended, err)
 }
 
 func (d devices) missing(path string, unseen error) error {

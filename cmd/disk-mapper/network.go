@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"time"
@@ -16,22 +17,14 @@ const networkTimeout = 10 * time.Second
 // interface has it: the first question of the sources is then not in vain. It
 // is the daemon that waits, not its unit: a new disk needs no network.
 func awaitNetwork(ctx context.Context, addresses func() ([]net.Addr, error), log *zap.Logger) {
-	deadline := time.After(networkTimeout)
-	poll := time.NewTicker(diskPoll)
-	defer poll.Stop()
-	for {
-		found, err := addresses()
-		if slices.ContainsFunc(found, reachesOthers) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-deadline:
-			log.Warn("This machine has no network address yet, nobody can send the key", zap.Stringers("addresses", found), zap.Error(err))
-			return
-		case <-poll.C:
-		}
+	var found []net.Addr
+	var err error
+	ended := poll(ctx, networkTimeout, func() bool {
+		found, err = addresses()
+		return slices.ContainsFunc(found, reachesOthers)
+	})
+	if errors.Is(ended, errNotInTime) {
+		log.Warn("This machine has no network address yet, nobody can send the key", zap.Stringers("addresses", found), zap.Error(err))
 	}
 }
 

@@ -38,7 +38,7 @@ func TestTheNetworkIsWaitedFor(t *testing.T) {
 		"IPv6 only":        {first: []string{loopback6, link6, "2001:db8::4/64"}},
 		"link-local IPv4":  {first: []string{loopback4, "169.254.3.4/16"}},
 		"unique local":     {first: []string{"fd00::4/64"}},
-		"comes later":      {first: []string{loopback4, link6}, then: []string{loopback4, "10.9.0.4/24"}, waits: diskPoll},
+		"comes later":      {first: []string{loopback4, link6}, then: []string{loopback4, "10.9.0.4/24"}, waits: pollInterval},
 		"none but its own": {first: []string{loopback4, loopback6, link6}, waits: networkTimeout, says: link6},
 		"cannot be asked":  {err: errors.New("no netlink"), waits: networkTimeout, says: "no netlink"},
 	} {

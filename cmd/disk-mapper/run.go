@@ -15,6 +15,7 @@ import (
 	"disk-mapper/disk"
 	"disk-mapper/internal/keys"
 	"disk-mapper/internal/logging"
+	"disk-mapper/internal/printable"
 	"disk-mapper/recoveryserver"
 	"disk-mapper/rejoinclient"
 	"disk-mapper/setup"
@@ -34,17 +35,18 @@ const (
 // one of inspect. Its log goes to stderr, with one error if it fails.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
+		out, complaints := printable.Writer{Writer: stdout}, printable.Writer{Writer: stderr} // a person reads there
 		switch args[0] {
 		case "inspect":
-			return inspect(ctx, args[1:], words{stdout}, words{stderr})
+			return inspect(ctx, args[1:], out, complaints)
 		case "header":
-			return headerCommand(ctx, args[1:], words{stdout}, words{stderr})
+			return headerCommand(ctx, args[1:], out, complaints)
 		case "grow":
-			return grow(ctx, args[1:], notifier(getenv("NOTIFY_SOCKET")), words{stderr})
+			return grow(ctx, args[1:], notifier(getenv("NOTIFY_SOCKET")), complaints)
 		case "wipe":
-			return wipe(ctx, args[1:], os.Stdin, words{stdout}, words{stderr})
+			return wipe(ctx, args[1:], os.Stdin, out, complaints)
 		case "status":
-			return status(args[1:], words{stdout}, words{stderr})
+			return status(args[1:], out, complaints)
 		}
 	}
 	kernel, unreadable := os.ReadFile(kernelLine) // may hold what makes the daemon stricter

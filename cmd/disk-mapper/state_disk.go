@@ -21,7 +21,6 @@ const (
 	saltMount = "/run/disk-mapper-state"
 
 	diskTimeout = 60 * time.Second
-	diskPoll    = 100 * time.Millisecond
 )
 
 // stateDisk is the disk as setup wants it: mapped by one name.
@@ -38,9 +37,10 @@ func openStateDisk(ctx context.Context, path string) (*stateDisk, error) {
 	return &stateDisk{Device: device}, nil
 }
 
-// openUnusedDisk is openStateDisk for a boot, with open to judge the disk. It fails if the disk is in use: then
-// an earlier run in this boot was killed, or has done its work. What is mapped may
-// be somebody's state, and may not be measured, so only a reboot leads on.
+// openUnusedDisk is openStateDisk for a boot, with open to judge the disk. It fails
+// if the disk is in use: then an earlier run in this boot was killed, or has done its
+// work. What is mapped may be somebody's state, and may not be measured, so only a
+// reboot leads on.
 func openUnusedDisk(ctx context.Context, path string, open func(context.Context, string) (*disk.Device, error)) (*stateDisk, error) {
 	device, err := open(ctx, path)
 	if err != nil {

@@ -34,16 +34,6 @@ func parsed(f *flag.FlagSet, args []string, operands int) (status int, ok bool) 
 	return 0, true
 }
 
-// words is where a person reads: no byte of an argument acts on the terminal.
-type words struct{ io.Writer }
-
-func (w words) Write(text []byte) (int, error) {
-	if _, err := io.WriteString(w.Writer, printable.Multiline(string(text))); err != nil {
-		return 0, err
-	}
-	return len(text), nil
-}
-
 func printJSON(out io.Writer, v any) error {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)

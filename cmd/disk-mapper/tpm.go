@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/vtpm"
@@ -40,21 +40,14 @@ func awaitTPM(ctx context.Context, open func() (*vtpm.TPM, error), log *zap.Logg
 		return tpm, err
 	}
 	log.Info("Waiting for the TPM", zap.Error(err), zap.Duration("timeout", diskTimeout))
-	deadline := time.After(diskTimeout)
-	poll := time.NewTicker(diskPoll)
-	defer poll.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-deadline:
-			return nil, fmt.Errorf("no TPM appeared within %v: %w", diskTimeout, err)
-		case <-poll.C:
-		}
-		if tpm, err = open(); err == nil || !comesLater(err) {
-			return tpm, err
-		}
+	ended := poll(ctx, diskTimeout, func() bool {
+		tpm, err = open()
+		return err == nil || !comesLater(err)
+	})
+	if errors.Is(ended, errNotInTime) {
+		return nil, fmt.Errorf("no TPM appeared within %v: %w", diskTimeout, err)
 	}
+	return tpm, cmp.Or(ended, err)
 }
 
 // comesLater is for a device that is not there, or has no driver behind it yet.

@@ -112,12 +112,8 @@ func (q quoting) Issue(ctx context.Context, userData, nonce []byte) ([]byte, err
 
 func (q quoting) inTurn(ctx context.Context, userData, nonce []byte) ([]byte, error) {
 	queue := q.conn.listener.quotes
-	err := queue.Enter(ctx, q.conn.network, q.conn.isNamed())
-	if errors.Is(err, ErrBusy) {
-		q.conn.refuse()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("waiting for a quote: %w", err)
+	if err := q.conn.enter(ctx, queue, "for a quote"); err != nil {
+		return nil, err
 	}
 	defer queue.Leave(q.conn.network)
 	document, err := q.Issuer.Issue(ctx, userData, nonce)

@@ -26,6 +26,17 @@ const (
 	largeTime       = 2 * time.Second  // for the rest of a large handshake, once it is its turn
 	prefaceTime     = 2 * time.Second  // from the handshake to the first words of HTTP/2
 
+	// MaxStreams is how many calls a connection may have at a time; a client needs one.
+	MaxStreams = 4
+	// MaxHeaders is how many bytes the headers of a call may have: an operator's proof
+	// with the largest RSA key is half of it.
+	MaxHeaders  = 8 << 10
+	maxIdle     = 10 * time.Second // without a call
+	maxAge      = time.Minute      // of a connection; what clients come for takes seconds
+	ageGrace    = 5 * time.Second  // for calls to end after that
+	pingAfter   = 10 * time.Second // of silence, to find dead peers
+	pingTimeout = 5 * time.Second
+
 	lineInterval  = 30 * time.Second // a serial console is slow:
 	maxLines      = 24               // about strangers, whatever they say, in this time
 	maxLinesOfOne = 9                // of them, about one network: another one's own lines are not hidden by its flood

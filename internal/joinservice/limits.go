@@ -6,8 +6,8 @@ import (
 	"disk-mapper/internal/fairlistener"
 )
 
-// What strangers on the network may take of the service. A node makes one small
-// call and leaves.
+// What strangers on the network may take of the service, beside what fairlistener bounds
+// for all servers. A node makes one small call and leaves.
 const (
 	// MaxMemory is what a program that serves nodes should set as its memory limit, in
 	// bytes: garbage is collected earlier then, while strangers send large certificates.
@@ -17,16 +17,9 @@ const (
 	maxConnsPerPeer = 256     // of one network that has attested nothing: behind a load balancer, all nodes have one address
 	maxWaiting      = 128     // for an answer, for a quote, or to send a large certificate: after a power cut all nodes come at once
 	buffer          = 4 << 10 // for reading and for writing, of one connection
-	maxStreams      = 4
 	maxRequest      = 16 << 10
-	maxHeaders      = 8 << 10
 
-	maxIdle     = 10 * time.Second
-	maxAge      = time.Minute
-	ageGrace    = 5 * time.Second
-	pingAfter   = 10 * time.Second // of silence, to find dead peers
-	pingTimeout = 5 * time.Second
-	drainTime   = 2 * time.Second // for calls to end when the service stops
+	drainTime = 2 * time.Second // for calls to end when the service stops
 )
 
 var connections = fairlistener.Limits{Conns: maxConns, PerNetwork: maxConnsPerPeer, Waiting: maxWaiting}

@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 )
 
 // errNoValidator is a defect of the caller: nodes are never served unjudged.
@@ -55,21 +54,11 @@ func Serve(ctx context.Context, listener net.Listener, tickets *Tickets, self at
 
 func newServer(self attestation.Issuer, nodes attestation.Validator, lines *fairlistener.Lines, log *zap.Logger) *grpc.Server {
 	handshakes := fairlistener.Handshakes{Self: self, Peers: atls.Require(nodes)}
-	return grpc.NewServer(
+	return grpc.NewServer(append(fairlistener.ServerOptions(maxRequest),
 		grpc.Creds(nodesOnly{handshakes.Credentials(), lines, log}),
-		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.MaxRecvMsgSize(maxRequest),
-		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.ReadBufferSize(buffer),
 		grpc.WriteBufferSize(buffer),
-		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionIdle:     maxIdle,
-			MaxConnectionAge:      maxAge,
-			MaxConnectionAgeGrace: ageGrace,
-			Time:                  pingAfter,
-			Timeout:               pingTimeout,
-		}),
-	)
+	)...)
 }
 
 // nodesOnly tells the operator why a node was turned away, which gRPC keeps to

@@ -51,8 +51,8 @@ func nearestName(name string) (nearest string, least int) {
 // nearOurPrefix is for a prefix that is misspelt, or forgotten before a name that
 // nobody else has.
 func nearOurPrefix(name string) bool {
-	if rest, _, ok := strings.Cut(name, "."); ok {
-		return rest == "constellation" || distance(rest, strings.TrimSuffix(prefix, ".")) <= nearPrefix
+	if first, _, ok := strings.Cut(name, "."); ok {
+		return first == "constellation" || distance(first, strings.TrimSuffix(prefix, ".")) <= nearPrefix
 	}
 	_, ok := known[prefix+name]
 	return ok && strings.Contains(name, "-")

@@ -7,6 +7,7 @@ package printable
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -57,6 +58,17 @@ func Multiline(s string) string {
 		i += size
 	}
 	return b.String()
+}
+
+// Writer is for text that a person reads on a terminal: what is written to it goes on
+// as Multiline makes it.
+type Writer struct{ io.Writer }
+
+func (w Writer) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, Multiline(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 // JSON is a JSON text that means the same as raw and is printable but for the white
