@@ -81,8 +81,8 @@ func TestGrowthSteps(t *testing.T) {
 	}
 }
 
-// TestStepsLeaveRoom: somebody who writes half as fast as the wipe goes has half of
-// the room left when a step is done, whatever is free.
+// TestStepsLeaveRoom: a step is a quarter of the room, or the least that is worth
+// growing.
 func TestStepsLeaveRoom(t *testing.T) {
 	for _, free := range []int64{0, 16 * mib, 100 * mib, 180 * mib, 3 * gib, 1 << 40} {
 		l := layout{1 << 40}

@@ -24,10 +24,9 @@ var byTools = map[string]string{
 	"SGI label": "echo , | sfdisk -q -X sgi %s", "Sun label": "echo , | sfdisk -q -X sun %s",
 }
 
-// TestSignaturesKnowWhatBlkidKnows compares what both say about the same disk:
-// those of real tools, and all signatures of the table. What libblkid recognises,
-// the table has a name for. It knows more formats than the two of us can make
-// here: that is why OpenNonzero asks it as well.
+// TestSignaturesKnowWhatBlkidKnows: what libblkid recognises of the disks that real
+// tools make, the table has a name for. It knows more formats than can be made here:
+// that is why OpenNonzero asks it as well.
 func TestSignaturesKnowWhatBlkidKnows(t *testing.T) {
 	for name, command := range byTools {
 		t.Run(name, func(t *testing.T) {

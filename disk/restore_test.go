@@ -137,7 +137,8 @@ func TestCutDuringRestore(t *testing.T) {
 				if w.bytes != nil {
 					pending = append(pending, w)
 					if begun { // until then it is what it was
-						for _, kept := range keptSectors(pending)[:12] {
+						ways := keptSectors(pending)
+						for _, kept := range ways[:min(12, len(ways))] { // each verdict reads the whole disk
 							copy(content, flushed)
 							apply(content, kept)
 							requireNotNew(t, content, i)

@@ -2,7 +2,6 @@ package disk
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -206,7 +205,6 @@ func TestReadsAreWaitedForAMinute(t *testing.T) {
 		release := make(chan struct{})
 		_, err := answered(t.Context(), "/dev/x", func() (int, error) { <-release; return 1, nil })
 		assert.ErrorContains(t, err, "/dev/x: storage did not answer within 1m0s")
-		assert.ErrorIs(t, context.Cause(t.Context()), nil)
 		assert.Equal(t, time.Minute, time.Since(start))
 		close(release)
 	})

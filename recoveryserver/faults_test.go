@@ -139,8 +139,7 @@ func TestLinesAboutStrangersAreRationed(t *testing.T) {
 	for range many {
 		require.Error(t, recoverStreaming(t.Context(), conn, wrongKey))
 	}
-	before := n.logs.Len()
-	assert.LessOrEqual(t, before, 20, "of three lines for each")
+	assert.LessOrEqual(t, n.logs.Len(), 20, "of three lines for each")
 	operator := n.dial(t)
 	require.Equal(t, codes.PermissionDenied, status.Code(recoverStreaming(t.Context(), operator, wrongKey)))
 	require.NoError(t, recoverStreaming(t.Context(), operator, vectorKey))
@@ -154,9 +153,11 @@ func TestLinesAboutStrangersAreRationed(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 1, own, "the operator's own refusal")
-	lines := n.logs.FilterMessage("Left out lines about callers").All()
-	require.NotEmpty(t, lines)
-	assert.GreaterOrEqual(t, lines[0].ContextMap()["lines"].(int64), int64(2*many))
+	var leftOut int64
+	for _, line := range n.logs.FilterMessage("Left out lines about callers").All() {
+		leftOut += line.ContextMap()["lines"].(int64)
+	}
+	assert.GreaterOrEqual(t, leftOut, int64(2*many))
 }
 
 // An operator who proves it is not rationed, whoever floods the log, from whatever

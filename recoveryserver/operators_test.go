@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"disk-mapper/attestation/atls"
+	"disk-mapper/internal/faults"
 	"disk-mapper/internal/sshproof"
 
 	"github.com/stretchr/testify/assert"
@@ -61,15 +62,17 @@ func TestNamedOperatorGoesFirst(t *testing.T) {
 	key, operators := newOperator(t)
 	tpm := gate{turns: make(chan struct{}), asked: make(chan struct{}, 1000)}
 	n := startNode(t, (&stateDisk{}).prove, withIssuer(tpm), func(s *Server) { s.operators = operators })
-	for range 2 * maxWaiting {
-		conn := n.dial(t)
-		conn.Connect()
+	n.hold(t, faults.Hellos[3], 2*maxWaiting) // who do not come again
+	<-tpm.asked                               // one has its turn
+	refused := func(so int) {
+		t.Helper()
+		require.Eventually(t, func() bool { return n.server.Counts()["refusedConnections"] == so }, 5*time.Second, time.Millisecond)
 	}
-	<-tpm.asked // one has its turn
-	require.Eventually(t, func() bool { return n.server.Counts()["refusedConnections"] > 0 }, 5*time.Second, time.Millisecond, "the queue is full")
+	refused(maxWaiting - 1) // the queue is full
+	operator := n.dialAs(t, key, faults.Sources(1)[0])
 	won := make(chan error, 1)
-	go func() { won <- recoverStreaming(t.Context(), n.dialAs(t, key), vectorKey) }()
-	require.Eventually(t, func() bool { return n.server.Counts()["refusedConnections"] > maxWaiting }, 5*time.Second, time.Millisecond)
+	go func() { won <- recoverStreaming(t.Context(), operator, vectorKey) }()
+	refused(maxWaiting)     // a stranger has given way
 	tpm.turns <- struct{}{} // for the stranger who has the turn
 	<-tpm.asked
 	tpm.turns <- struct{}{} // for the operator

@@ -219,7 +219,7 @@ func BenchmarkConsoleUnderRogues(b *testing.B) {
 				}
 				ctx, cancel := context.WithTimeout(b.Context(), floodTime)
 				var console tally
-				client := New(quoting{}, atls.AcceptAnyPeer, logging.New(&console, 0), &renaming{ports: ports, rest: true})
+				client := New(quoting{}, atls.AcceptAnyPeer, logging.New(&console, 0), &renaming{ports: ports, sameNames: true})
 				require.NoError(b, client.Offer(ctx, testDisk, (&stateDisk{}).prove))
 				cancel()
 				lines, bytes := console.lines.Load(), console.bytes.Load()

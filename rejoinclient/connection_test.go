@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 )
 
@@ -33,29 +34,20 @@ func (forging) Variant() attestation.Variant { return attestation.QEMUVTPM }
 
 func (forging) Issue(context.Context, []byte, []byte) ([]byte, error) { return []byte("document"), nil }
 
-// joins asks endpoints for a join ticket until one has been taken, or for at most
-// that many rounds.
+// joins asks endpoints for a join ticket until one has been taken, or all have failed.
 func joins(t *testing.T, issuer attestation.Issuer, take func(*joinproto.IssueJoinTicketResponse) error, endpoints ...string) (*observer.ObservedLogs, error) {
 	t.Helper()
-	core, logs := observer.New(zap.InfoLevel)
-	client := New(issuer, atls.AcceptAnyPeer, zap.New(core).Named("enroll"), static(endpoints))
-	client.times.pause, client.times.maxPause = time.Millisecond, time.Millisecond
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- client.Join(ctx, &joinproto.IssueJoinTicketRequest{DiskUuid: testDisk.String()}, take)
-	}()
-	for {
-		select {
-		case err := <-ended:
-			return logs, err
-		case <-time.After(pollTime):
-			if logs.FilterMessage("Failed to join on all endpoints").Len() > 0 && len(endpoints) == 1 {
-				cancel(errGivenUp)
-			}
+	core, logs := observer.New(zap.InfoLevel)
+	log := zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
+		if entry.Message == "Failed to join on all endpoints" {
+			cancel(errGivenUp)
 		}
-	}
+		return nil
+	}))
+	client := New(issuer, atls.AcceptAnyPeer, log.Named("enroll"), static(endpoints))
+	return logs, client.Join(ctx, &joinproto.IssueJoinTicketRequest{DiskUuid: testDisk.String()}, take)
 }
 
 var errGivenUp = errors.New("no ticket in a round")

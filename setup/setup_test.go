@@ -339,7 +339,7 @@ func TestFailureAfterUnlockClosesTheDisk(t *testing.T) {
 }
 
 // TestEndedOnTheWay: a daemon that is told to stop leaves no unlocked disk, at
-// whatever step, and measures nothing before the disk is handed over for good.
+// whatever step, and hands nothing over.
 func TestEndedOnTheWay(t *testing.T) {
 	for name, tc := range map[string]struct {
 		noToken   bool

@@ -35,10 +35,6 @@ func requirePrintable(t testing.TB, err error) {
 func TestWhatADocumentSaysIsBounded(t *testing.T) {
 	good := string(marshal(t, newProver().document(t, attestation.BindHashChain, userData, nonce)))
 	long := strings.Repeat(screen, 2000)
-	banks := make([]string, 0, 3000)
-	for i := range 3000 {
-		banks = append(banks, `{"quote":"","raw_sig":"","pcrs":{"hash":`+string(rune('1'+i%9))+strings.Repeat("0", i%5)+`,"pcrs":{}}}`)
-	}
 	for name, raw := range map[string]string{
 		"key of a map":       `{"Attestation":{"ak_pub":"","quotes":[{"quote":"","raw_sig":"","pcrs":{"hash":11,"pcrs":{"` + screen + `":""}}}]},"InstanceInfo":null,"UserData":""}`,
 		"long key of a map":  `{"Attestation":{"ak_pub":"","quotes":[{"quote":"","raw_sig":"","pcrs":{"hash":11,"pcrs":{"` + long + `":""}}}]},"InstanceInfo":null,"UserData":""}`,
@@ -52,7 +48,6 @@ func TestWhatADocumentSaysIsBounded(t *testing.T) {
 		"not JSON":           screen,
 		"control characters": "\x1b[2J\x00",
 		"not base64":         strings.Replace(good, `"UserData":"`, `"UserData":"`+screen, 1),
-		"thousands of banks": `{"Attestation":{"ak_pub":"","quotes":[` + strings.Join(banks, ",") + `]},"InstanceInfo":null,"UserData":""}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := verify.New(policy(t, honest()), attestation.BindHashChain, nil, nil).Validate(t.Context(), []byte(raw), userData, nonce)
@@ -120,8 +115,11 @@ func TestInstanceInfoIsBounded(t *testing.T) {
 			t.Run(string(variant)+", "+name, func(t *testing.T) {
 				raw, err := json.Marshal(info)
 				require.NoError(t, err)
-				requirePrintable(t, verify.Trust(t.Context(), v, key, raw, []byte(long)))
-				requirePrintable(t, verify.Trust(t.Context(), v, key, raw, testdata.Cos101AmdSevEventLog[:2000]))
+				for _, log := range [][]byte{[]byte(long), testdata.Cos101AmdSevEventLog[:2000]} {
+					err := verify.Trust(t.Context(), v, key, raw, log)
+					require.Error(t, err)
+					requirePrintable(t, err)
+				}
 			})
 		}
 	}

@@ -140,18 +140,21 @@ func TestWipeOfAnUnreadableDisk(t *testing.T) {
 	}
 	loop := strings.TrimSpace(string(out))
 	defer func() { assert.NoError(t, exec.Command("losetup", "--detach", loop).Run()) }()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	zeros := make([]byte, len(content))
 	for name, tc := range map[string]struct {
 		answer, says string
 		mended       bool
 		status       int
+		left         []byte
 	}{
-		"not confirmed":             {"", "nothing was written", true, exitUsage},
-		"still unreadable":          {loop, "at byte 16777216", false, exitFailed},
-		"readable once it is wiped": {loop, "", true, 0},
+		"not confirmed":             {"", "nothing was written", true, exitUsage, content},
+		"still unreadable":          {loop, "at byte 16777216", false, exitFailed, zeros[:16<<20]},
+		"readable once it is wiped": {loop, "", true, 0, zeros},
 	} {
 		t.Run(name, func(t *testing.T) {
-			content, err := os.ReadFile(path)
-			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, content, 0o600))
 			require.NoError(t, os.Truncate(path, 16<<20)) // what the file has lost, the device cannot read
 			var stdout, stderr bytes.Buffer
 			asked := writerFunc(func(b []byte) (int, error) {
@@ -163,7 +166,9 @@ func TestWipeOfAnUnreadableDisk(t *testing.T) {
 			assert.Equal(t, tc.status, wipe(t.Context(), []string{loop}, strings.NewReader(tc.answer), asked, &stderr))
 			assert.Contains(t, stdout.String(), "nothing says what is on it: reading "+loop+": at byte 16777216: read "+loop)
 			assert.Contains(t, stderr.String(), tc.says)
-			require.NoError(t, os.Truncate(path, int64(len(content))))
+			left, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(tc.left, left))
 		})
 	}
 }

@@ -43,13 +43,9 @@ func FuzzEndpointErrors(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, host, said string) {
 		nodes := []Instance{{Name: name, Role: ControlPlane, VPCIP: host}, {Name: host, Role: ControlPlane, VPCIP: name}, {Name: name, Role: ControlPlane, VPCIP: said}}
 		_, parseErr := ParseEndpoints(host)
-		list := endpointList{}
-		for _, node := range nodes {
-			addr, err := parseAddress(node.VPCIP)
-			list.add(named(node), addr.String(), err)
-		}
+		_, listErr := ControlPlanes(platform{nodes: answer[[]Instance]{value: nodes}}).JoinEndpoints(t.Context())
 		_, boundedErr := Bounded(t.Context(), func(context.Context) (int, error) { return 0, errors.New(said) })
-		for _, err := range []error{parseErr, list.fault(), boundedErr} {
+		for _, err := range []error{parseErr, listErr, boundedErr} {
 			if err == nil {
 				continue
 			}

@@ -84,11 +84,14 @@ func TestQuotesAreMadeOneAtATime(t *testing.T) {
 // A quote is for who is still there: whoever closes the connection, the place in
 // the queue is free, and the turn is not lost.
 func TestQuotesEndWithTheirConnection(t *testing.T) {
-	for name, end := range map[string]func(ours *Conn, theirs net.Conn){
-		"we close it":             func(ours *Conn, _ net.Conn) { _ = ours.Close() },
-		"the peer hangs up":       func(_ *Conn, theirs net.Conn) { _ = theirs.Close() },
-		"the peer floods it":      func(_ *Conn, theirs net.Conn) { _, _ = theirs.Write(make([]byte, maxEarly)) },
-		"after a few early bytes": func(_ *Conn, theirs net.Conn) { _, _ = theirs.Write([]byte{20}); _ = theirs.Close() },
+	for name, tc := range map[string]struct {
+		end  func(ours *Conn, theirs net.Conn)
+		want error
+	}{
+		"we close it":             {func(ours *Conn, _ net.Conn) { _ = ours.Close() }, ErrHungUp},
+		"the peer hangs up":       {func(_ *Conn, theirs net.Conn) { _ = theirs.Close() }, ErrHungUp},
+		"the peer floods it":      {func(_ *Conn, theirs net.Conn) { _, _ = theirs.Write(make([]byte, maxEarly)) }, errTooEarly},
+		"after a few early bytes": {func(_ *Conn, theirs net.Conn) { _, _ = theirs.Write([]byte{20}); _ = theirs.Close() }, ErrHungUp},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -102,11 +105,10 @@ func TestQuotesEndWithTheirConnection(t *testing.T) {
 				go func() { _, err := quoting{machine{}, conn}.Issue(t.Context(), nil, nil); ended <- err }()
 				synctest.Wait()
 				require.Len(t, queue.waiting, 1)
-				end(conn, theirs)
+				tc.end(conn, theirs)
 				synctest.Wait()
 				require.Empty(t, queue.waiting)
-				err := <-ended
-				require.True(t, errors.Is(err, ErrHungUp) || errors.Is(err, errTooEarly), "%v", err)
+				require.ErrorIs(t, <-ended, tc.want)
 				queue.Leave(at(1))
 				require.NoError(t, queue.Enter(t.Context(), at(2), false), "the turn is not lost")
 			})
@@ -252,12 +254,8 @@ func TestLargeHandshakes(t *testing.T) {
 			l, ends := serve(t, Handshakes{Self: atls.Unattested, Peers: atls.Require(believing{})})
 			go func() { _ = client(t, l, tc.size) }()
 			require.ErrorIs(t, <-ends, tc.want)
-			require.Eventually(t, func() bool {
-				l.large.mu.Lock()
-				defer l.large.mu.Unlock()
-				return len(l.large.taken) == 0 && len(l.hellos.taken) == 0
-			},
-				5*time.Second, time.Millisecond, "the turn is given back")
+			require.Empty(t, l.large.taken, "the turn is given back")
+			require.Empty(t, l.hellos.taken, "the turn is given back")
 		})
 	}
 }

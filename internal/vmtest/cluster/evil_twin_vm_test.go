@@ -50,6 +50,7 @@ func TestEvilTwinEnrolls(t *testing.T) {
 	vm := n.boot(t, "constel.cluster-id="+otherClusterID)
 	line := waitFor(t, vm, "Failed to join the cluster")
 	assert.Contains(t, line.Text, "constel.cluster-id= on the kernel command line wants "+otherClusterID)
+	waitEnd(t, vm, vmtest.PowerOff)
 	assert.NotContains(t, console(vm), "Joined the cluster")
 	assert.NotContains(t, console(vm), "node: PCR 15 "+vectorPCR)
 }

@@ -4,7 +4,6 @@ package cluster
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -55,7 +54,7 @@ func TestQuoteOfAnotherProfile(t *testing.T) {
 
 func pcr4(t *testing.T, vm *vmtest.VM) string {
 	t.Helper()
-	_, after, found := strings.Cut(console(vm), booted)
-	require.True(t, found)
-	return after[:64]
+	found := bootedLine.FindStringSubmatch(console(vm))
+	require.NotNil(t, found)
+	return found[1]
 }
