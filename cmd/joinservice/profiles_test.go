@@ -58,7 +58,7 @@ func TestQuotesOfProfile21OpenNothing(t *testing.T) {
 			}
 			node := attestingServer(t, tt.node(sim))
 			address, screen, stop := startWithPolicy(t, pinning(t, node))
-			ticket, err := rejoinWith(t, address, faults.Repacked{Node: node})
+			ticket, err := rejoinWith(t, address, faults.Repacked(node))
 			stop()
 			if tt.opens {
 				require.NoError(t, err, "the test does not play the attack: %s", screen.String())

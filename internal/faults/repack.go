@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 
 	"disk-mapper/attestation"
 
@@ -41,23 +39,14 @@ func QuoteOf(address string, nonce []byte) (d attestation.Document, err error) {
 
 // Repacked are the credentials of a stranger without a TPM: a TLS key of its own, and
 // the quotes of the node at an address, which is to take a nonce of profile 2.1.
-type Repacked struct{ Node string }
-
-// ClientHandshake offers the quote of the node as its own.
-func (r Repacked) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn := tls.Client(raw, &tls.Config{
-		InsecureSkipVerify: true, NextProtos: []string{"h2"}, ServerName: base64.StdEncoding.EncodeToString(make([]byte, 32)),
-		GetClientCertificate: r.certificate,
+func Repacked(node string) credentials.TransportCredentials {
+	return credentials.NewTLS(&tls.Config{
+		InsecureSkipVerify: true, ServerName: base64.StdEncoding.EncodeToString(make([]byte, attestation.NonceSize)),
+		GetClientCertificate: func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) { return repack(node, request) },
 	})
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, err
-	}
-	info := credentials.TLSInfo{State: conn.ConnectionState()}
-	info.SecurityLevel = credentials.PrivacyAndIntegrity
-	return conn, info, nil
 }
 
-func (r Repacked) certificate(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+func repack(node string, request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	nonce, err := nonceIn(request)
 	if err != nil {
 		return nil, err
@@ -75,7 +64,7 @@ func (r Repacked) certificate(request *tls.CertificateRequestInfo) (*tls.Certifi
 	if err != nil {
 		return nil, err
 	}
-	d, err := QuoteOf(r.Node, chosen)
+	d, err := QuoteOf(node, chosen)
 	if err != nil {
 		return nil, err
 	}
@@ -102,19 +91,3 @@ func nonceIn(request *tls.CertificateRequestInfo) ([]byte, error) {
 	authority.FillFromRDNSequence(&sequence)
 	return base64.StdEncoding.DecodeString(authority.CommonName)
 }
-
-// ServerHandshake is for servers.
-func (r Repacked) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return nil, nil, errors.New("not a server")
-}
-
-// Info is that of TLS.
-func (r Repacked) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
-}
-
-// Clone returns r.
-func (r Repacked) Clone() credentials.TransportCredentials { return r }
-
-// OverrideServerName does nothing.
-func (r Repacked) OverrideServerName(string) error { return nil }

@@ -33,7 +33,7 @@ func TestQuoteOfAnotherProfile(t *testing.T) {
 	n.joinLog = &watcher{out: t.Output(), text: "measurement 15 differs", seen: refused}
 	require.NoError(t, n.StartJoinService(t.Context()))
 	conn, err := grpc.NewClient("passthrough:///"+joinAddress,
-		grpc.WithTransportCredentials(faults.Repacked{Node: fmt.Sprintf("127.0.0.1:%d", recoveryPort)}))
+		grpc.WithTransportCredentials(faults.Repacked(fmt.Sprintf("127.0.0.1:%d", recoveryPort))))
 	require.NoError(t, err)
 	defer conn.Close()
 	ticket, err := joinproto.NewAPIClient(conn).IssueRejoinTicket(t.Context(), &joinproto.IssueRejoinTicketRequest{DiskUuid: vectorUUID})
