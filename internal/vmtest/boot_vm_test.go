@@ -24,6 +24,8 @@ func standInConfig(t *testing.T) Config {
 	return Config{
 		Image: image, Disks: []string{disk}, Console: t.Output(),
 		Overlay: []File{{Path: "/usr/bin/disk-mapper", Content: standIn, Mode: 0o755}},
+		// systemd waits a minute and a half for a TPM that does not come.
+		TPM: TPM{StateDir: filepath.Join(t.TempDir(), "tpm"), Banks: []string{"sha256", "sha384"}},
 	}
 }
 
@@ -47,7 +49,6 @@ func text(vm *VM) string {
 // gives and denies, and that the state outlives a boot.
 func TestNodeBootsTwice(t *testing.T) {
 	config := standInConfig(t)
-	config.TPM = TPM{StateDir: filepath.Join(t.TempDir(), "tpm"), Banks: []string{"sha256", "sha384"}}
 
 	vm := power(t, config)
 	start, err := vm.WaitLine(t.Context(), is(`{"level":"INFO","msg":"Starting disk-mapper"}`))
