@@ -1,8 +1,6 @@
 package verify
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,7 +28,7 @@ func (p Policy) ForWaiting(profile attestation.Profile) (Policy, error) {
 		return Policy{}, fmt.Errorf("%w: nothing is expected of the cluster-ID PCR %d: %s; %s", ErrPolicy, pcr, reason, zeroToAdd(pcr))
 	case m.WarnOnly:
 		return Policy{}, fmt.Errorf("%w: the cluster-ID PCR %d is not enforced: %s; %s", ErrPolicy, pcr, reason, zeroToAdd(pcr))
-	case !bytes.Equal(m.Expected, make([]byte, sha256.Size)):
+	case !isZero(m.Expected):
 		return Policy{}, fmt.Errorf("%w: the cluster-ID PCR %d is expected to be %x: %s; %s", ErrPolicy, pcr, m.Expected, reason, zeroToAdd(pcr))
 	}
 	return p, p.checkBoot()
@@ -42,7 +40,7 @@ func (p Policy) ForWaiting(profile attestation.Profile) (Policy, error) {
 // enforced.
 func (p Policy) ForServing(profile attestation.Profile) (Policy, error) {
 	rest := maps.Clone(p.measurements)
-	if bytes.Equal(rest[profile.ClusterIDPCR].Expected, make([]byte, sha256.Size)) {
+	if m, ok := rest[profile.ClusterIDPCR]; ok && isZero(m.Expected) {
 		delete(rest, profile.ClusterIDPCR)
 	}
 	p.measurements = rest
@@ -74,6 +72,9 @@ func (p Policy) Weaknesses() []string {
 	if len(p.trustedAKs) == 0 && slices.Contains(unvouched, p.variant) {
 		weak = append(weak, fmt.Sprintf("any attestation key is accepted: on %s nothing vouches for it, "+
 			"so whoever knows the measurements can sign them with a TPM of his own; list the nodes' keys in trustedAKs", p.variant))
+	}
+	if m, ok := p.measurements[bootPCR]; ok && isZero(m.Expected) {
+		weak = append(weak, fmt.Sprintf("any boot that nobody measured is accepted: PCR %d is expected to be zero, and firmware that measures what it starts leaves another value", bootPCR))
 	}
 	if zeros := p.zeroMinimums(); len(zeros) > 0 {
 		weak = append(weak, fmt.Sprintf("firmware of any version is accepted: the policy says 0 for %s", strings.Join(zeros, ", ")))

@@ -95,6 +95,7 @@ func TestWeaknesses(t *testing.T) {
 		"SNP, any microcode":   {replace(`"microcode":115`, `"microcode":0`)(policyOf[attestation.AzureSEVSNP]), []string{anyFirmware + "snp.minimumTCB.microcode"}},
 		"SNP, any bootloader":  {replace(`"bootloader":3`, `"bootloader":0`)(policyOf[attestation.GCPSEVSNP]), []string{anyFirmware + "snp.minimumTCB.bootloader"}},
 		"SNP, any SNP version": {replace(`"snp":8`, `"snp":0`)(policyOf[attestation.AWSSEVSNP]), []string{anyFirmware + "snp.minimumTCB.snp"}},
+		"no boot measured":     {pin(replace(hexOf(5), strings.Repeat("00", 32))(goodPolicies["current"])), []string{"any boot that nobody measured is accepted: PCR 4 is expected to be zero"}},
 		"TDX, any module":      {replace("030004", "000000")(policyOf[attestation.AzureTDX]), []string{anyFirmware + "tdx.minimumTEESVN"}},
 		"TDX, any enclave":     {replace(`"minimumQESVN":4`, `"minimumQESVN":0`)(policyOf[attestation.AzureTDX]), []string{anyFirmware + "tdx.minimumQESVN"}},
 		"TDX, any PCE":         {replace(`"minimumPCESVN":11`, `"minimumPCESVN":0`)(policyOf[attestation.AzureTDX]), []string{anyFirmware + "tdx.minimumPCESVN"}},

@@ -113,7 +113,7 @@ func TestStartAndStop(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(screen.String()), "\n")
 	require.Len(t, lines, 3)
 	stamp := `"ts":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ","logger":"joinService","caller":"joinservice/run.go:\d+"`
-	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"Nodes are judged by this attestation policy","file":".*/policy.json","variant":"qemu-vtpm","unenforced":\[0,1,2,3,5,6,7,8,9,10,11,12,13,14\],"weaknesses":\["any attestation key is accepted: on qemu-vtpm [^"]+"\]\}$`, lines[0])
+	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"Nodes are judged by this attestation policy","file":".*/policy.json","variant":"qemu-vtpm","unenforced":\[0,1,2,3,5,6,7,8,9,10,11,12,13,14\],"weaknesses":\["any attestation key is accepted: on qemu-vtpm [^"]+","any boot that nobody measured is accepted: [^"]+"\]\}$`, lines[0])
 	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"Starting JoinService","address":"127\.0\.0\.1:\d+"\}$`, lines[1])
 	assert.Regexp(t, `^\{"level":"INFO",`+stamp+`,"msg":"JoinService stopped"\}$`, lines[2])
 	assert.NotContains(t, screen.String(), "AAECAwQF")
