@@ -1,6 +1,7 @@
 package attestation
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 )
@@ -59,4 +60,22 @@ func (b Binding) Separation() (Separation, bool) {
 		return Separation{}, false
 	}
 	return Separation{Profile224.ClusterIDPCR, []byte("disk-mapper: quotes of this boot are for profile " + Profile21.Name)}, true
+}
+
+// Value is what the PCR holds after the event, in the SHA-256 bank.
+func (s Separation) Value() []byte {
+	event := sha256.Sum256(s.Event)
+	return joinedHash(make([]byte, sha256.Size), event[:])
+}
+
+// Foreign reports whether PCRs of the SHA-256 bank say that the machine signs under
+// another binding than b: no quote of it is a statement under b, whatever is expected
+// of the PCR.
+func (b Binding) Foreign(pcrs map[int][]byte) (pcr int, is bool) {
+	for _, other := range []Binding{BindHashChain, BindSigned} {
+		if s, needed := other.Separation(); needed && other != b && bytes.Equal(pcrs[s.PCR], s.Value()) {
+			return s.PCR, true
+		}
+	}
+	return 0, false
 }

@@ -97,7 +97,7 @@ func (a *attempt) request(ctx context.Context, conn net.Conn, self *issuer) (res
 	defer conn.Close()
 	ctx, self.patience = newPatience(ctx, a.client.times.answer)
 	defer self.patience.end()
-	client, err := over(conn, self, a.client.server, a.wanted.longest())
+	client, err := over(conn, self, a.client.server.Around(self.patience.judging(conn)), a.wanted.longest())
 	if err != nil {
 		return response{}, err
 	}

@@ -3,10 +3,12 @@ package rejoinclient
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 
 	"disk-mapper/attestation"
+	"disk-mapper/internal/fairlistener"
 )
 
 // errLine reports that an attempt has waited for its turn as long as a server has
@@ -94,6 +96,17 @@ func newPatience(ctx context.Context, limit time.Duration) (context.Context, *pa
 	p := &patience{time: limit, cancel: cancel}
 	p.timer = time.AfterFunc(limit, func() { cancel(errUnanswered) })
 	return ctx, p
+}
+
+// judging lets the peer's time stand still while it is judged, which may be to wait for
+// somebody who is asked about it: for one network after the other.
+func (p *patience) judging(peer net.Conn) func(context.Context, func(context.Context) error) error {
+	network := fairlistener.NetworkOf(peer.RemoteAddr())
+	return func(ctx context.Context, decide func(context.Context) error) error {
+		p.rest()
+		defer p.begin()
+		return decide(network.In(ctx))
+	}
 }
 
 func (p *patience) rest()  { p.timer.Stop() }

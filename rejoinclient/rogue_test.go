@@ -10,6 +10,7 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/internal/fairlistener"
 	"disk-mapper/proto/joinproto"
 
 	"github.com/stretchr/testify/assert"
@@ -65,6 +66,25 @@ func TestAttestedJoinServiceIsAccepted(t *testing.T) {
 	r.mustEnd(t)
 	disk.assertWon(t)
 	assert.NotEqual(t, rogue, r.logs.FilterMessage("Successfully retrieved rejoin ticket").All()[0].ContextMap()["endpoint"])
+}
+
+// TestEndpointsAreJudgedByNetwork: those who are asked about them take networks in turns.
+func TestEndpointsAreJudgedByNetwork(t *testing.T) {
+	good := joinService{self: quoting{}, rejoin: ticket(goodKey, goodSecret)}.start(t)
+	judged := make(chan fairlistener.Network, 1)
+	offer(t, static{good}, (&stateDisk{}).prove, func(c *Client) { c.server = atls.Require(judgedFor{judged: judged}) }).mustEnd(t)
+	assert.Equal(t, fairlistener.NetworkOf(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}), <-judged)
+}
+
+// judgedFor tells for which network it works.
+type judgedFor struct {
+	quoting
+	judged chan fairlistener.Network
+}
+
+func (j judgedFor) Validate(ctx context.Context, document, userData, nonce []byte) error {
+	j.judged <- fairlistener.NetworkOfWork(ctx)
+	return j.quoting.Validate(ctx, document, userData, nonce)
 }
 
 // R7: a server that dies in the middle of its answer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -127,6 +128,28 @@ func TestLineIsLeft(t *testing.T) {
 		assert.Equal(t, maxTalking, line.talking)
 	})
 }
+
+// TestTimeStandsStillWhileAnEndpointIsJudged: whoever has to be asked about it.
+func TestTimeStandsStillWhileAnEndpointIsJudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, p := newPatience(t.Context(), time.Second)
+		defer p.end()
+		refusal := errors.New("refused")
+		require.ErrorIs(t, p.judging(from{})(ctx, func(ctx context.Context) error {
+			time.Sleep(time.Hour)
+			assert.NoError(t, ctx.Err())
+			return refusal
+		}), refusal)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.ErrorIs(t, context.Cause(ctx), errUnanswered, "and goes on then")
+	})
+}
+
+// from is a connection with an endpoint.
+type from struct{ net.Conn }
+
+func (from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9000} }
 
 // TestPatienceEnds: a peer that has had its turn has its time, no more.
 func TestPatienceEnds(t *testing.T) {

@@ -17,11 +17,19 @@ type OneCluster struct {
 	ID keys.ClusterID
 }
 
-// Extend fails before anything is measured if id is that of another cluster. The
-// error names both: an ID is no secret.
-func (o OneCluster) Extend(ctx context.Context, id keys.ClusterID) error {
+// Check fails if id is that of another cluster. The error names both: an ID is no
+// secret.
+func (o OneCluster) Check(id keys.ClusterID) error {
 	if o.ID.Bytes() != nil && !bytes.Equal(o.ID.Bytes(), id.Bytes()) {
-		return fmt.Errorf("key and salt are those of cluster %x, and constel.cluster-id= on the kernel command line wants %x: nothing was measured", id.Bytes(), o.ID.Bytes())
+		return fmt.Errorf("key and salt are those of cluster %x, and constel.cluster-id= on the kernel command line wants %x", id.Bytes(), o.ID.Bytes())
+	}
+	return nil
+}
+
+// Extend fails as Check does before anything is measured.
+func (o OneCluster) Extend(ctx context.Context, id keys.ClusterID) error {
+	if err := o.Check(id); err != nil {
+		return fmt.Errorf("%w: nothing was measured", err)
 	}
 	return o.Register.Extend(ctx, id)
 }

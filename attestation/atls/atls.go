@@ -59,6 +59,15 @@ var (
 type Policy struct {
 	validators []attestation.Validator
 	anyPeer    bool
+	around     func(ctx context.Context, decide func(context.Context) error) error
+}
+
+// Around returns the policy with judge around each decision about a peer, for who
+// has something to do while that takes its time. What judge returns counts: it calls
+// decide once, and fails if that fails. Where any peer is accepted nothing is decided.
+func (p Policy) Around(judge func(ctx context.Context, decide func(context.Context) error) error) Policy {
+	p.around = judge
+	return p
 }
 
 // AcceptAnyPeer accepts every peer, attested or not, and looks at nothing of its

@@ -31,8 +31,6 @@ type Steps struct {
 	// Hello is called with the whole ClientHello, before anything is made for the
 	// client. Its error ends the handshake.
 	Hello func(*tls.ClientHelloInfo) error
-	// Judged is called when the client's certificate was looked at, whatever came of it.
-	Judged func()
 }
 
 // OneHandshake returns the ServerCredentials for one connection.
@@ -132,9 +130,6 @@ func (s server) config(ctx context.Context) (*tls.Config, error) {
 	config.ClientCAs = authority
 	config.ClientAuth = tls.RequireAnyClientCert // judged below
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		if s.steps.Judged != nil {
-			defer s.steps.Judged()
-		}
 		return s.clients.check(ctx, state.PeerCertificates, own)
 	}
 	return config, nil

@@ -34,17 +34,23 @@ func (r *refused) Unwrap() error        { return r.cause }
 func (r *refused) Is(target error) bool { return target == ErrRefused }
 func (r *refused) Temporary() bool      { return false }
 
-// check returns nil or a *refused.
+// check returns nil, a *refused, or an error of around.
 func (p Policy) check(ctx context.Context, chain []*x509.Certificate, own nonce) error {
 	if p.anyPeer {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
-	defer cancel()
-	if err := p.validate(ctx, chain, own); err != nil {
-		return &refused{err}
+	decide := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, Patience)
+		defer cancel()
+		if err := p.validate(ctx, chain, own); err != nil {
+			return &refused{err}
+		}
+		return nil
 	}
-	return nil
+	if p.around != nil {
+		return p.around(ctx, decide)
+	}
+	return decide(ctx)
 }
 
 func (p Policy) validate(ctx context.Context, chain []*x509.Certificate, own nonce) error {

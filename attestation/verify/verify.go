@@ -105,6 +105,9 @@ func (v validator) Validate(ctx context.Context, document, userData, nonce []byt
 	if err != nil {
 		return err
 	}
+	if pcr, is := v.binding.Foreign(pcrs); is {
+		return fmt.Errorf("%w: measurement %d says that this machine signs for another profile, so its quote proves nothing in this one", ErrMeasurement, pcr)
+	}
 	if err := trusts[v.policy.variant](ctx, v, e); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func enroll(ctx context.Context, o options, status func(string), log *zap.Logger
 	}
 	awaitNetwork(ctx, net.InterfaceAddrs, log)
 	client := rejoinclient.New(issuer, policy, log, o.endpoints(metadata)...)
-	t, err := joinServices{metadata: metadata, client: client, disk: d.ID(), log: log}.ticket(ctx)
+	t, err := joinServices{metadata: metadata, client: client, disk: d.ID(), cluster: o.cluster, log: log}.ticket(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +19,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc"
 )
 
 var errBroken = errors.New("broken")
@@ -127,6 +132,81 @@ func TestJoinServicesAreAskedWithoutEnd(t *testing.T) {
 		require.Equal(t, 1, logs.Len())
 		assert.Equal(t, "no endpoints", logs.All()[0].ContextMap()["error"])
 	})
+}
+
+// TestOnlyTicketsOfTheClusterAreTaken: a JoinService of another cluster that answers
+// first keeps no node from its own.
+func TestOnlyTicketsOfTheClusterAreTaken(t *testing.T) {
+	for name, named := range map[string]bool{"the command line names the cluster": true, "it names none": false} {
+		t.Run(name, func(t *testing.T) {
+			refused := make(chan struct{})
+			rogue := joinService(t, 2, func(context.Context) {})
+			honest := joinService(t, 1, func(ctx context.Context) {
+				select {
+				case <-refused:
+				case <-ctx.Done():
+				}
+			})
+			want, err := newTicket(ticketOf(1), cloud.Worker)
+			require.NoError(t, err)
+			core, logs := observer.New(zap.WarnLevel)
+			refuse := sync.OnceFunc(func() { close(refused) })
+			log := zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
+				if entry.Message == "Failed to join on endpoint" {
+					refuse()
+				}
+				return nil
+			}))
+			j := joinServices{metadata: metadata{answer: answer{role: cloud.Worker}}, disk: keys.NewDiskID(), log: log}
+			if named {
+				j.cluster = want.clusterID
+			}
+			j.client = rejoinclient.New(nil, atls.AcceptAnyPeer, log, endpoints{rogue, honest})
+			got, err := j.ticket(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, named, bytes.Equal(want.clusterID.Bytes(), got.clusterID.Bytes()))
+			failures := logs.FilterMessage("Failed to join on endpoint")
+			if !named {
+				assert.Zero(t, failures.Len())
+				return
+			}
+			require.NotZero(t, failures.Len())
+			assert.Contains(t, failures.All()[0].ContextMap()["error"], "key and salt are those of cluster ")
+		})
+	}
+}
+
+type endpoints []string
+
+func (e endpoints) JoinEndpoints(context.Context) ([]string, error) { return e, nil }
+
+func ticketOf(secret byte) *joinproto.IssueJoinTicketResponse {
+	r := fullResponse()
+	r.MeasurementSecret = bytes.Repeat([]byte{secret}, keys.Size)
+	return r
+}
+
+// joinService answers each question after wait.
+func joinService(t *testing.T, secret byte, wait func(context.Context)) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := grpc.NewServer(grpc.Creds(atls.ServerCredentials(atls.Unattested, atls.AcceptAnyPeer)))
+	joinproto.RegisterAPIServer(server, answering{secret: secret, wait: wait})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return listener.Addr().String()
+}
+
+type answering struct {
+	joinproto.UnimplementedAPIServer
+	secret byte
+	wait   func(context.Context)
+}
+
+func (a answering) IssueJoinTicket(ctx context.Context, _ *joinproto.IssueJoinTicketRequest) (*joinproto.IssueJoinTicketResponse, error) {
+	a.wait(ctx)
+	return ticketOf(a.secret), nil
 }
 
 // counted is a source that knows nobody.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
@@ -35,10 +36,26 @@ func joinPolicy(path string, profile attestation.Profile, log *zap.Logger) (atls
 	}
 	log.Info("JoinServices are verified", zap.String("policy", path), zap.Ints("unenforced", policy.Unenforced()),
 		zap.Strings("weaknesses", policy.Weaknesses()))
-	warn := func(_ context.Context, text string) {
-		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text))
+	return atls.Require(verify.New(policy, profile.Binding, gce.New(cloud.NewHTTPClient(), ""), warnOnce(log))), nil
+}
+
+// maxWarnings is how many differences from the policy are written in a boot. Without
+// pinned keys, whoever answers can make up as many as he likes.
+const maxWarnings = 16
+
+// warnOnce writes each warning the first time.
+func warnOnce(log *zap.Logger) func(context.Context, string) {
+	var mu sync.Mutex
+	said := map[string]bool{}
+	return func(_ context.Context, text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if said[text] || len(said) == maxWarnings {
+			return
+		}
+		said[text] = true
+		log.Warn("JoinService differs from the policy, not enforced", zap.String("warning", text), zap.Bool("last", len(said) == maxWarnings))
 	}
-	return atls.Require(verify.New(policy, profile.Binding, gce.New(cloud.NewHTTPClient(), ""), warn)), nil
 }
 
 func readJoinPolicy(path string, profile attestation.Profile) (verify.Policy, error) {

@@ -16,6 +16,23 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
+// TestWarningsAboutJoinServicesAreFew: each is written once, and not as many as
+// somebody can make up.
+func TestWarningsAboutJoinServicesAreFew(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	warn := warnOnce(zap.New(core))
+	for i := range 1000 {
+		warn(t.Context(), "measurement 9 differs")
+		warn(t.Context(), fmt.Sprintf("measurement 8 differs: got %d", i))
+	}
+	lines := logs.FilterMessage("JoinService differs from the policy, not enforced").All()
+	require.Len(t, lines, maxWarnings)
+	for i, line := range lines {
+		assert.Equal(t, i == maxWarnings-1, line.ContextMap()["last"])
+	}
+	assert.Equal(t, 1, logs.FilterField(zap.String("warning", "measurement 9 differs")).Len())
+}
+
 // TestJoinPolicy: no file is one warning, a broken one is an error, and the
 // cluster-ID PCR alone is no policy, because it is not looked at.
 func TestJoinPolicy(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"disk-mapper/internal/printable"
 	"disk-mapper/proto/joinproto"
 	"disk-mapper/rejoinclient"
+	"disk-mapper/setup"
 
 	"go.uber.org/zap"
 )
@@ -52,11 +53,14 @@ type joinServices struct {
 	metadata cloud.Metadata
 	client   *rejoinclient.Client
 	disk     keys.DiskID
-	log      *zap.Logger
+	// cluster is the only one whose tickets are taken; the zero value is any.
+	cluster keys.ClusterID
+	log     *zap.Logger
 }
 
 // ticket asks until it gets one: a cluster that is just starting is no reason to
-// format the disk again. It ends with ctx.
+// format the disk again, nor is a JoinService of another cluster that is faster. It
+// ends with ctx.
 func (j joinServices) ticket(ctx context.Context) (ticket, error) {
 	role, err := j.role(ctx)
 	if err != nil {
@@ -66,6 +70,12 @@ func (j joinServices) ticket(ctx context.Context) (ticket, error) {
 	request := &joinproto.IssueJoinTicketRequest{DiskUuid: j.disk.String(), IsControlPlane: role == cloud.ControlPlane}
 	err = j.client.Join(ctx, request, func(response *joinproto.IssueJoinTicketResponse) (err error) {
 		first, err = newTicket(response, role)
+		if err == nil {
+			err = setup.OneCluster{ID: j.cluster}.Check(first.clusterID)
+		}
+		if err != nil {
+			first.wipe()
+		}
 		return err
 	})
 	return first, err

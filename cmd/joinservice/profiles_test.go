@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -18,6 +19,7 @@ import (
 
 	"disk-mapper/attestation"
 	"disk-mapper/attestation/atls"
+	"disk-mapper/attestation/verify"
 	"disk-mapper/attestation/vtpm"
 	"disk-mapper/internal/faults"
 	"disk-mapper/proto/joinproto"
@@ -60,7 +62,9 @@ func TestQuotesOfProfile21OpenNothing(t *testing.T) {
 			address, screen, stop := startWithPolicy(t, pinning(t, node))
 			ticket, err := rejoinWith(t, address, faults.Repacked(node))
 			stop()
+			asJoinService := believedToServe(t, node)
 			if tt.opens {
+				require.NoError(t, asJoinService)
 				require.NoError(t, err, "the test does not play the attack: %s", screen.String())
 				assert.Equal(t, "60616af9434ebe99856112123b7c70a53d338e0afcb4bb6dd939b63e2749eb6c", hex.EncodeToString(ticket.GetStateDiskKey()))
 				return
@@ -68,8 +72,23 @@ func TestQuotesOfProfile21OpenNothing(t *testing.T) {
 			require.Error(t, err)
 			assert.Empty(t, ticket.GetStateDiskKey())
 			assert.Contains(t, screen.String(), "unexpected measurement: measurement 15 differs")
+			assert.ErrorIs(t, asJoinService, verify.ErrMeasurement)
 		})
 	}
+}
+
+// believedToServe is what a node of profile 2.24 says of a JoinService that shows it
+// such a quote: of those, zero in PCR 15 is not expected.
+func believedToServe(t *testing.T, node string) error {
+	t.Helper()
+	policy, err := verify.ParsePolicy([]byte(pinning(t, node)))
+	require.NoError(t, err)
+	policy, err = policy.ForServing(attestation.Profile224)
+	require.NoError(t, err)
+	userData, nonce := bytes.Repeat([]byte{1}, sha256.Size), bytes.Repeat([]byte{2}, attestation.NonceSize)
+	document, err := faults.RepackedDocument(node, userData, nonce)
+	require.NoError(t, err)
+	return verify.New(policy, attestation.BindHashChain, nil, nil).Validate(t.Context(), document, userData, nonce)
 }
 
 // TestQuotesOfProfile224OpenNothing is the other direction: the nonce that a node

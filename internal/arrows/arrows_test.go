@@ -24,7 +24,7 @@ var allowed = map[string][]string{
 	"setup":                    {"internal/keys"},
 	"disk":                     {"internal/keys", "internal/exactjson", "internal/printable"},
 	"recoveryserver":           {"proto/recoverproto", "attestation", "attestation/atls", "internal/fairlistener", "internal/keys", "internal/sshproof"},
-	"rejoinclient":             {"proto/joinproto", "attestation", "attestation/atls", "internal/keys", "internal/cloud", "internal/dial"},
+	"rejoinclient":             {"proto/joinproto", "attestation", "attestation/atls", "internal/keys", "internal/cloud", "internal/dial", "internal/fairlistener"},
 	"attestation":              {},
 	"attestation/atls":         {"attestation"},
 	"attestation/vtpm":         {"attestation"},

@@ -16,7 +16,7 @@ var ErrHungUp = errors.New("the connection was closed")
 
 var (
 	errTooLong  = fmt.Errorf("handshake of more than %d bytes, or ClientHello of more than %d", maxHandshake, smallHandshake)
-	errTooEarly = errors.New("the peer speaks before it has an answer to its ClientHello")
+	errTooEarly = errors.New("the peer speaks while it has to wait for an answer")
 )
 
 // Conn is a connection of one peer.
@@ -164,10 +164,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.over {
 		return c.Conn.Read(p)
 	}
-	if err := c.mayRead(); err != nil {
+	left, err := c.mayRead()
+	if err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.Conn.Read(p[:min(len(p), left)])
 	c.bytes += n
 	return n, err
 }
@@ -188,7 +189,7 @@ func (c *Conn) endAnswer() {
 // enterAnswer waits for a turn to have the ClientHello answered, for as long as the
 // peer stays.
 func (c *Conn) enterAnswer() error {
-	ctx, stop := c.whileConnected(c.gone)
+	ctx, stop := c.whileConnected(c.gone, maxEarly)
 	err := c.enter(ctx, c.listener.hellos, "to have the ClientHello answered")
 	stop()
 	if err != nil {
@@ -213,14 +214,19 @@ func (c *Conn) enter(ctx context.Context, queue *Queue, what string) error {
 	return nil
 }
 
-func (c *Conn) mayRead() error {
+// mayRead returns how many bytes may be read next, once they may be.
+func (c *Conn) mayRead() (int, error) {
 	switch {
-	case c.bytes >= maxHandshake || c.answered == nil && c.bytes >= smallHandshake:
-		return errTooLong // no ClientHello is large
-	case c.bytes < smallHandshake || c.large != nil:
-		return nil
+	case c.bytes < smallHandshake:
+		return smallHandshake - c.bytes, nil
+	case c.bytes >= maxHandshake || c.answered == nil:
+		return 0, errTooLong // no ClientHello is large
+	case c.large == nil:
+		if err := c.enterLarge(); err != nil {
+			return 0, err
+		}
 	}
-	return c.enterLarge()
+	return maxHandshake - c.bytes, nil
 }
 
 // enterLarge waits for a turn to read a large handshake. Its deadline starts with
@@ -231,6 +237,21 @@ func (c *Conn) enterLarge() error {
 	}
 	c.large = sync.OnceFunc(func() { c.listener.large.Leave(c.network) })
 	return c.SetReadDeadline(time.Now().Add(largeTime))
+}
+
+// judge decides about the peer for as long as it stays, and no longer: that may be to
+// wait for somebody else. Its own time starts again afterwards. A large handshake keeps
+// its turn, since the document is still there.
+func (c *Conn) judge(ctx context.Context, decide func(context.Context) error) error {
+	defer c.judged()
+	defer c.Hold()()
+	ctx, stop := c.whileConnected(ctx, maxAhead)
+	err := decide(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, ErrHungUp) || errors.Is(cause, errTooEarly) {
+		err = cause
+	}
+	stop()
+	return cmp.Or(err, c.SetDeadline(time.Now().Add(certificateTime)))
 }
 
 // judged ends what the handshake may take: no more of it is kept.
@@ -249,16 +270,16 @@ func (c *Conn) isNamed() bool {
 }
 
 // whileConnected returns a context that ends when the peer hangs up, and what ends
-// the watch. It is for the time after a ClientHello, when a peer has nothing to say:
-// what little it says is kept for the handshake, and more ends the context too.
-func (c *Conn) whileConnected(ctx context.Context) (context.Context, func()) {
+// the watch. It is for the time in which a peer waits for us and has little to say:
+// that is kept for the handshake, and room bytes end the context too.
+func (c *Conn) whileConnected(ctx context.Context, room int) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	forget := context.AfterFunc(c.gone, func() { cancel(ErrHungUp) })
 	_ = c.SetReadDeadline(time.Time{})
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		if err := c.watch(); err != nil {
+		if err := c.watch(room); err != nil {
 			cancel(err)
 		}
 	}()
@@ -272,8 +293,8 @@ func (c *Conn) whileConnected(ctx context.Context) (context.Context, func()) {
 }
 
 // watch reads until it is woken.
-func (c *Conn) watch() error {
-	early := make([]byte, maxEarly)
+func (c *Conn) watch(room int) error {
+	early := make([]byte, room)
 	for {
 		n, err := c.Conn.Read(early[len(c.unread):])
 		c.unread = append(c.unread, early[len(c.unread):len(c.unread)+n]...)
@@ -283,7 +304,7 @@ func (c *Conn) watch() error {
 			return nil
 		case err != nil:
 			return ErrHungUp
-		case len(c.unread) == maxEarly:
+		case len(c.unread) == room:
 			return errTooEarly
 		}
 	}

@@ -56,10 +56,9 @@ func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 	if err := own.SetDeadline(time.Now().Add(helloTime)); err != nil {
 		return nil, nil, errors.Join(err, raw.Close())
 	}
-	conn, info, err := atls.OneHandshake(t.issuer(own), t.Peers, atls.Steps{
+	conn, info, err := atls.OneHandshake(t.issuer(own), t.Peers.Around(own.judge), atls.Steps{
 		Context: own.network.In(own.gone),
 		Hello:   func(hello *tls.ClientHelloInfo) error { return t.greet(own, hello) },
-		Judged:  own.judged,
 	}).ServerHandshake(raw)
 	if err != nil {
 		return nil, nil, err
@@ -101,7 +100,7 @@ func (q quoting) Issue(ctx context.Context, userData, nonce []byte) ([]byte, err
 	q.conn.endAnswer()
 	ctx, cancel := context.WithTimeout(ctx, turnTime)
 	defer cancel()
-	ctx, stop := q.conn.whileConnected(ctx)
+	ctx, stop := q.conn.whileConnected(ctx, maxEarly)
 	document, err := q.inTurn(ctx, userData, nonce)
 	stop()
 	if err != nil {

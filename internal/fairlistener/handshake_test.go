@@ -122,7 +122,7 @@ func TestEarlyBytesAreKept(t *testing.T) {
 	defer theirs.Close()
 	conn := New(nil, testLimits).admit(ours)
 	defer conn.Close()
-	_, stop := conn.whileConnected(t.Context())
+	_, stop := conn.whileConnected(t.Context(), maxEarly)
 	early := []byte{20, 3, 3, 0, 1, 1}
 	_, err := theirs.Write(early)
 	require.NoError(t, err)
@@ -260,6 +260,30 @@ func TestLargeHandshakes(t *testing.T) {
 	}
 }
 
+// However much has come already: one read is not more than what may be read.
+func TestOneReadIsNotMoreThanMayBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		conn := New(nil, testLimits).admit(ours)
+		defer conn.Close()
+		go func() { _, _ = theirs.Write(make([]byte, 2*maxHandshake)) }()
+		all := make([]byte, 2*maxHandshake)
+		n, err := conn.Read(all)
+		require.NoError(t, err)
+		require.Equal(t, smallHandshake, n)
+		_, err = conn.Read(all)
+		require.ErrorIs(t, err, errTooLong, "no ClientHello is large")
+		conn.answered = func() {}
+		n, err = conn.Read(all)
+		require.NoError(t, err)
+		require.Len(t, conn.listener.large.taken, 1)
+		require.Equal(t, maxHandshake-smallHandshake, n)
+		_, err = conn.Read(all)
+		require.ErrorIs(t, err, errTooLong)
+	})
+}
+
 // However many send large certificates, few are read at a time; the turn ends with
 // the connection.
 func TestLargeHandshakesTakeTurns(t *testing.T) {
@@ -269,7 +293,7 @@ func TestLargeHandshakesTakeTurns(t *testing.T) {
 			conn, _ := comeFrom(l, &net.TCPAddr{IP: net.IPv4(192, 0, 2, host)})
 			conn.bytes, conn.answered = smallHandshake, func() {}
 			done := make(chan error, 1)
-			go func() { done <- conn.mayRead() }()
+			go func() { done <- conn.enterLarge() }()
 			synctest.Wait()
 			return conn, done
 		}

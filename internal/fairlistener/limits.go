@@ -15,10 +15,11 @@ const (
 	// maxHandshake is the longest handshake that is read, in bytes: the largest
 	// document, its certificate and the ClientHello.
 	maxHandshake  = attestation.MaxDocument + 32<<10
-	maxLarge      = 4  // handshakes beyond smallHandshake at a time; each takes some 5 MiB at worst
-	maxLargeOfOne = 2  // of them, of one network: another one's need not wait for them
-	maxAnswers    = 1  // ClientHellos answered at a time: a key, a certificate and a signature each, on one core
-	maxEarly      = 64 // bytes of a peer that speaks before we have answered its ClientHello
+	maxLarge      = 4       // handshakes beyond smallHandshake at a time; each takes some 5 MiB at worst
+	maxLargeOfOne = 2       // of them, of one network: another one's need not wait for them
+	maxAnswers    = 1       // ClientHellos answered at a time: a key, a certificate and a signature each, on one core
+	maxAhead      = 4 << 10 // bytes that are read ahead of a peer that is judged: the end of its handshake
+	maxEarly      = 64      // bytes of a peer that speaks before we have answered its ClientHello
 
 	helloTime       = 2 * time.Second  // from the connection to the end of the ClientHello: its first byte and its last
 	turnTime        = 10 * time.Second // waiting for our certificate, for a quote, or to send a large certificate: then the connection is of no use

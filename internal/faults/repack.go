@@ -60,7 +60,18 @@ func repack(node string, request *tls.CertificateRequestInfo) (*tls.Certificate,
 		return nil, err
 	}
 	userData := sha256.Sum256(spki)
-	chosen, err := attestation.BindHashChain.QualifyingData(userData[:], nonce, nil)
+	document, err := RepackedDocument(node, userData[:], nonce)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), ExtraExtensions: []pkix.Extension{{Id: attestation.QEMUVTPM.OID(), Value: document}}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+// RepackedDocument is the one for a nonce of profile 2.24 and the hash of a stranger's key.
+func RepackedDocument(node string, userData, nonce []byte) ([]byte, error) {
+	chosen, err := attestation.BindHashChain.QualifyingData(userData, nonce, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -68,14 +79,8 @@ func repack(node string, request *tls.CertificateRequestInfo) (*tls.Certificate,
 	if err != nil {
 		return nil, err
 	}
-	d.UserData, d.UserDataSignature = userData[:], nil
-	document, err := json.Marshal(d)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), ExtraExtensions: []pkix.Extension{{Id: attestation.QEMUVTPM.OID(), Value: document}}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+	d.UserData, d.UserDataSignature = userData, nil
+	return json.Marshal(d)
 }
 
 // nonceIn is the nonce that a server of attested TLS sends as name of an authority.
