@@ -40,7 +40,11 @@ const (
 
 // rules are first how many objects there are, then what is in them.
 func (m metadata) rules() []rule {
-	count := []rule{onlyZero("keyslots", m.Keyslots), onlyZero("segments", m.Segments), onlyZero("digests", m.Digests)}
+	keyslots := onlyZero("keyslots", m.Keyslots)
+	if _, ok := m.Keyslots["0"]; ok && !keyslots.ok { // of a key that somebody has added, or was changing
+		keyslots.want = "0 alone: if the cluster's key opens it, cryptsetup luksKillSlot takes the other away"
+	}
+	count := []rule{keyslots, onlyZero("segments", m.Segments), onlyZero("digests", m.Digests)}
 	if slices.ContainsFunc(count, func(r rule) bool { return !r.ok }) {
 		return count
 	}

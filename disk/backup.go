@@ -41,6 +41,10 @@ type Backup struct {
 	region []byte // with the superblock if it is complete
 }
 
+// KeyslotLost reports whether the keyslot is nothing but zeros, so that no key opens the
+// disk with this header.
+func (b *Backup) KeyslotLost() bool { return isZero(b.area) }
+
 // SeqID grows with each change of the header.
 func (d *Device) SeqID() uint64 { return d.header.seqID }
 

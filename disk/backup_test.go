@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // keptDisk is a joined disk with data on it, its backup, and the key.
@@ -190,6 +191,18 @@ func TestWhatIsNotKept(t *testing.T) {
 	assert.ErrorContains(t, err, "the disk was prepared")
 }
 
+// rekeyed is another key under the same seqid, as after a restored backup and another
+// change of the key.
+func (k keptDisk) rekeyed(t *testing.T) []byte {
+	t.Helper()
+	raw, err := openKeyslot(k.header.metadata, k.area, k.key)
+	require.NoError(t, err)
+	slot, area := sealKeyslot(raw, keys.RandomDiskKey())
+	h := k.header
+	h.metadata.Keyslots = map[string]keyslot{"0": slot}
+	return image(t, h, area)
+}
+
 func TestCurrent(t *testing.T) {
 	k, other := newKeptDisk(t), newKeptDisk(t)
 	newer := slices.Concat(k.newer(t), k.content[metadataSize:])
@@ -199,6 +212,38 @@ func TestCurrent(t *testing.T) {
 	assert.ErrorContains(t, k.backup.Current(t.Context(), k.file(t, append(bytes.Clone(k.content), make([]byte, 512)...))), "make a new backup")
 	clear(newer[:100])
 	assert.Error(t, k.backup.Current(t.Context(), k.file(t, newer)))
+	rekeyed := slices.Concat(k.rekeyed(t), k.content[metadataSize:])
+	assert.ErrorIs(t, k.backup.Current(t.Context(), k.file(t, rekeyed)), ErrDiffers)
+	damaged := bytes.Clone(k.content)
+	damaged[headersSize+areaSize-1] ^= 1
+	assert.ErrorIs(t, k.backup.Current(t.Context(), k.file(t, damaged)), ErrDiffers, "the keyslot is damaged")
+}
+
+// TestALostKeyslotIsSeen: no key opens such a header.
+func TestALostKeyslotIsSeen(t *testing.T) {
+	k := newKeptDisk(t)
+	assert.False(t, k.backup.KeyslotLost())
+	clear(k.content[headersSize:][:areaSize])
+	b, err := ReadHeader(t.Context(), k.file(t, k.content))
+	require.NoError(t, err)
+	assert.True(t, b.KeyslotLost())
+}
+
+// TestNameWithoutRename: file systems of the network know no renaming that replaces
+// nothing.
+func TestNameWithoutRename(t *testing.T) {
+	for _, cause := range []error{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP} {
+		dir := t.TempDir()
+		file, path := filepath.Join(dir, "file"), filepath.Join(dir, "path")
+		require.NoError(t, os.WriteFile(file, []byte("kept"), 0o600))
+		unable := func(int, string, int, string, uint) error { return cause }
+		require.NoError(t, name(file, path, unable))
+		kept, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, "kept", string(kept))
+		assert.ErrorIs(t, name(file, path, unable), fs.ErrExist)
+		assert.ErrorIs(t, name(file, filepath.Join(dir, "other"), func(int, string, int, string, uint) error { return unix.ENOSPC }), unix.ENOSPC)
+	}
 }
 
 func FuzzBackup(f *testing.F) {

@@ -31,7 +31,10 @@ func (r Report) Clear(ctx context.Context, progress func(Progress)) error {
 		return fmt.Errorf("clearing %s: %w", path, err)
 	}
 	d, err := Open(ctx, path)
+	why, refused := errors.AsType[*Refusal](err)
 	switch {
+	case refused: // its advice is for a disk that was left alone
+		return fmt.Errorf("zeros were written to all of %s, and it is not blank: %s: found %s, want %s", path, why.Field, why.Found, why.Want)
 	case err != nil:
 		return fmt.Errorf("zeros were written to all of %s, and then: %w", path, err)
 	case d.state != Blank:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -167,6 +168,19 @@ func TestClearOfAnUnreadableDisk(t *testing.T) {
 			require.NoError(t, report.Clear(t.Context(), func(Progress) {}))
 		})
 	}
+}
+
+// TestClearOfWhatIsNoStateDisk: the advice of a refused disk, which is to wipe it, is
+// not given again.
+func TestClearOfWhatIsNoStateDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "small")
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte{1}, 1<<20), 0o600))
+	report, err := Inspect(t.Context(), path)
+	require.NoError(t, err)
+	err = report.Clear(t.Context(), func(Progress) {})
+	require.ErrorContains(t, err, "zeros were written to all of "+path+", and it is not blank: size: found 1048576, want ")
+	assert.NotContains(t, err.Error(), Foreign.Advice())
+	assert.NotContains(t, err.Error(), "untouched")
 }
 
 // TestClearThatDidNotWork: what was not wiped, or did not stay so, is not called blank.

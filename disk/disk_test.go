@@ -46,6 +46,22 @@ func image(t testing.TB, h header, area []byte) []byte {
 	return raw
 }
 
+// TestTheMarkIsAWholeSector: what begins like our mark and goes on is somebody's data.
+func TestTheMarkIsAWholeSector(t *testing.T) {
+	content := make([]byte, minSize)
+	copy(content, interrupted)
+	d, err := Open(t.Context(), diskFile(t, content))
+	require.NoError(t, err)
+	require.Equal(t, Prepared, d.State())
+	for _, at := range []int{len(interrupted), binarySize - 1} {
+		content[at] = 1
+		_, err := Open(t.Context(), diskFile(t, content))
+		var refusal *Refusal
+		require.ErrorAs(t, err, &refusal)
+		content[at] = 0
+	}
+}
+
 func TestOpenKnowsItsOwnDisks(t *testing.T) {
 	const published, ours = "Constellation v2.10 to v2.24", "disk-mapper"
 	for name, tc := range map[string]struct {

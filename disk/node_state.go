@@ -99,12 +99,16 @@ func explain(err error) error {
 	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EILSEQ) {
 		return fmt.Errorf("the disk is damaged or was tampered with: %w", err)
 	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmpty) {
+	if errors.Is(err, errNoState) || errors.Is(err, errEmpty) {
 		return fmt.Errorf("the disk has a key of a cluster and not the cluster's salt, which nobody can bring; "+
-			"the power was lost before a bootstrapper's file reached the disk, or somebody removed it: remove the node from its cluster, wipe the disk and join anew: %w", err)
+			"the power was lost before a bootstrapper's file reached the disk, or somebody removed it: remove the node from its cluster, wipe the disk and join anew; "+
+			"where the header has the salt, as disk-mapper inspect shows, it is the file alone that was removed: %w", err)
 	}
 	return err
 }
+
+// errNoState is for a disk without the file.
+var errNoState = errors.New(nodeStatePath + " is not there")
 
 // errEmpty is for a file whose name reached the disk, and whose content did not.
 var errEmpty = errors.New(nodeStatePath + " is empty")
@@ -113,6 +117,9 @@ var errEmpty = errors.New(nodeStatePath + " is empty")
 // because whoever wrote the disk chose what lies there.
 func readNodeState(root string) (keys.MeasurementSalt, error) {
 	f, err := openWithin(root, nodeStatePath)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", errNoState, err)
+	}
 	if err != nil {
 		return keys.MeasurementSalt{}, err
 	}

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -103,4 +104,14 @@ func TestReadNodeStateOpensOnlyAPlainFile(t *testing.T) {
 			assert.ErrorIs(t, err, tc.want)
 		})
 	}
+}
+
+// TestOnlyALostSaltIsOne: what is missing elsewhere is no reason to wipe a disk.
+func TestOnlyALostSaltIsOne(t *testing.T) {
+	_, err := ReadSalt(filepath.Join(t.TempDir(), "no mapping"), filepath.Join(t.TempDir(), "at"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	assert.NotContains(t, err.Error(), "wipe")
+	_, err = readNodeState(t.TempDir())
+	assert.ErrorContains(t, explain(err), "not the cluster's salt")
+	assert.ErrorIs(t, err, fs.ErrNotExist)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"disk-mapper/internal/keys"
 
@@ -26,10 +27,16 @@ var (
 )
 
 // Over says what may be lost under a restored header. The zero value is nothing.
-type Over struct{ NewerHeader, ForeignData bool }
+type Over struct {
+	NewerHeader, ForeignData bool
+	// OtherDisk is for a header that somebody has put on the wrong disk.
+	OtherDisk bool
+}
 
 // Restored says what Restore did.
 type Restored struct {
+	// Unidentified is set if nothing on the disk said that the backup is its own.
+	Unidentified bool
 	// EmptyJournal is set if dm-integrity's journal was damaged and was written anew:
 	// the last writes before the disk was damaged may be lost.
 	EmptyJournal bool
@@ -59,7 +66,7 @@ func (b *Backup) Restore(ctx context.Context, path string, over Over) (Restored,
 	if err := t.write(f); err != nil {
 		return Restored{}, fmt.Errorf("restoring the header of %s, which is refused until that is done again: %w", path, err)
 	}
-	return Restored{EmptyJournal: t.journal != nil}, b.verify(f, t)
+	return Restored{Unidentified: !b.owns(t.found) && !b.hasKeyslot(t.found), EmptyJournal: t.journal != nil}, b.verify(f, t)
 }
 
 // target is a disk, and what is to be on it.
@@ -112,20 +119,23 @@ func (t *target) readJournal(disk io.Reader) error {
 
 // allowed compares the backup with what is on the disk.
 func (b *Backup) allowed(ctx context.Context, disk *os.File, t target, over Over) error {
-	own := false
+	others := false
 	for _, c := range headerCopies {
 		id, seqID, ok := identified(t.found, c)
-		if !ok {
-			continue
-		}
-		own = true
-		if id != b.ID() {
+		switch {
+		case !ok:
+		case id != b.ID() && !over.OtherDisk:
 			return fmt.Errorf("%w: the %s is that of %s, the backup that of %s", ErrOtherDisk, c.name, id, b.ID())
-		}
-		if seqID > b.SeqID() && !over.NewerHeader {
+		case id != b.ID():
+			others = true
+		case over.NewerHeader:
+		case seqID > b.SeqID():
 			return fmt.Errorf("%w: seqid %d and %d: the backup would let an old key open the disk, and the present one no more", ErrNewerHeader, seqID, b.SeqID())
+		case seqID == b.SeqID() && b.differs(t.found, c):
+			return fmt.Errorf("%w: the %s is whole, of the same seqid %d, and another one: each may have a key that opens the disk, and the other has not", ErrNewerHeader, c.name, seqID)
 		}
 	}
+	own := b.owns(t.found)
 	if over.ForeignData {
 		return nil
 	}
@@ -135,10 +145,37 @@ func (b *Backup) allowed(ctx context.Context, disk *os.File, t target, over Over
 	if b.Complete && t.size > b.Size && !own {
 		return fmt.Errorf("%w: it has %d bytes, the disk of the backup had %d, and nothing says that it is the same one, enlarged", ErrOtherDisk, t.size, b.Size)
 	}
-	if area := t.found[headersSize:][:areaSize]; !own && !isZero(area) && !bytes.Equal(area, b.region[headersSize:][:areaSize]) {
+	if !own && !others && !isZero(b.keyslot(t.found)) && !b.hasKeyslot(t.found) {
 		return fmt.Errorf("%w: a keyslot, or other data, that is not in the backup", ErrForeignData)
 	}
 	return notForeign(ctx, disk, t, own)
+}
+
+// owns reports whether what is left of a header says that the backup is its own.
+func (b *Backup) owns(start []byte) bool {
+	return slices.ContainsFunc(headerCopies, func(c headerCopy) bool {
+		id, _, ok := identified(start, c)
+		return ok && id == b.ID()
+	})
+}
+
+// hasKeyslot reports whether that of the backup is on the disk.
+func (b *Backup) hasKeyslot(start []byte) bool {
+	return !isZero(b.area) && bytes.Equal(b.keyslot(start), b.area)
+}
+
+// keyslot is what the disk has where the backup has its keyslot.
+func (b *Backup) keyslot(start []byte) []byte {
+	from, to := b.header.metadata.keyslotArea()
+	return start[from:to]
+}
+
+// differs reports whether a copy is whole and not that of the backup.
+func (b *Backup) differs(start []byte, c headerCopy) bool {
+	if _, err := new(ledger).parseCopy(start, c); err != nil {
+		return false
+	}
+	return !bytes.Equal(start[c.offset:][:headerSize], b.region[c.offset:][:headerSize])
 }
 
 // notForeign looks at the disk, and at its start alone: a superblock of dm-integrity

@@ -21,43 +21,51 @@ func TestRestore(t *testing.T) {
 		return content
 	}
 	mark := append([]byte(interrupted), make([]byte, binarySize-len(interrupted))...)
-	newer := k.newer(t)
+	newer, rekeyed := k.newer(t), k.rekeyed(t)
+	unidentified := []string{"first 16 MiB", "first 17 MiB", "ends in zeros", "headers lost, it is told", "another disk, told"}
 	for name, tc := range map[string]struct {
 		content []byte
 		over    Over
 		want    error // nil: restored
 		journal bool
 	}{
-		"nothing lost":                 {k.content, Over{}, nil, false},
-		"first sector":                 {lost(func(b []byte) { clear(b[:512]) }), Over{}, nil, false},
-		"first 16 MiB":                 {lost(func(b []byte) { clear(b[:16<<20]) }), Over{}, nil, false},
-		"first 17 MiB":                 {lost(func(b []byte) { clear(b[:min(17<<20, len(b))]) }), Over{}, nil, true},
-		"superblock":                   {lost(func(b []byte) { clear(b[metadataSize:regionSize]) }), Over{}, nil, false},
-		"one sector of the journal":    {lost(func(b []byte) { b[regionSize+511] ^= 1 }), Over{}, nil, true},
-		"the second header":            {lost(func(b []byte) { clear(b[headerSize:headersSize]) }), Over{}, nil, false},
-		"the keyslot":                  {lost(func(b []byte) { clear(b[headersSize : headersSize+areaSize]) }), Over{}, nil, false},
-		"ends in zeros":                {append(k.content[:0:0], make([]byte, len(k.content))...), Over{}, nil, true},
-		"another disk":                 {other.content, Over{NewerHeader: true, ForeignData: true}, ErrOtherDisk, false},
-		"another disk, first copy":     {lost(func(b []byte) { copy(b, other.content[:headerSize]) }), Over{ForeignData: true}, ErrOtherDisk, false},
-		"another disk, second copy":    {lost(func(b []byte) { clear(b[:headerSize]); copy(b[headerSize:], other.content[headerSize:headersSize]) }), Over{}, ErrOtherDisk, false},
-		"enlarged":                     {append(bytes.Clone(k.content), make([]byte, 4096)...), Over{}, nil, false},
-		"enlarged, one copy left":      {append(lost(func(b []byte) { clear(b[:headerSize]) }), make([]byte, 4096)...), Over{}, nil, false},
-		"larger, no header left":       {append(lost(func(b []byte) { clear(b[:headersSize]) }), make([]byte, 4096)...), Over{NewerHeader: true}, ErrOtherDisk, false},
-		"larger, told":                 {append(lost(func(b []byte) { clear(b[:headersSize]) }), make([]byte, 4096)...), Over{ForeignData: true}, nil, false},
-		"smaller":                      {k.content[:len(k.content)-512], Over{}, ErrOtherDisk, false},
-		"newer":                        {lost(func(b []byte) { copy(b, newer) }), Over{}, ErrNewerHeader, false},
-		"newer, first copy lost":       {lost(func(b []byte) { copy(b, newer); clear(b[:headerSize]) }), Over{}, ErrNewerHeader, false},
-		"newer, second copy lost":      {lost(func(b []byte) { copy(b, newer); clear(b[headerSize:headersSize]) }), Over{ForeignData: true}, ErrNewerHeader, false},
-		"newer, told":                  {lost(func(b []byte) { copy(b, newer) }), Over{NewerHeader: true}, nil, false},
-		"mark":                         {lost(func(b []byte) { copy(b, mark) }), Over{NewerHeader: true}, ErrForeignData, false},
-		"mark, told":                   {lost(func(b []byte) { copy(b, mark) }), Over{ForeignData: true}, nil, false},
-		"a file system":                {lost(func(b []byte) { clear(b[:headersSize]); copy(b[1080:], "\x53\xef") }), Over{NewerHeader: true}, ErrForeignData, false},
-		"a file system, told":          {lost(func(b []byte) { clear(b[:headersSize]); copy(b[1080:], "\x53\xef") }), Over{ForeignData: true}, nil, false},
-		"a file system over one copy":  {lost(func(b []byte) { clear(b[:headerSize]); copy(b[1080:], "\x53\xef") }), Over{}, nil, false},
-		"a bad checksum, another disk": {lost(func(b []byte) { copy(b, other.content[:headersSize]); b[100] ^= 1; b[headerSize+100] ^= 1 }), Over{NewerHeader: true, ForeignData: true}, ErrOtherDisk, false},
-		"no magic, another disk":       {lost(func(b []byte) { copy(b, other.content[:headersSize]); clear(b[:8]); clear(b[headerSize:][:8]) }), Over{}, ErrOtherDisk, false},
-		"no magic, itself":             {lost(func(b []byte) { clear(b[:8]); clear(b[headerSize:][:8]) }), Over{}, nil, false},
-		"no magic, newer":              {lost(func(b []byte) { copy(b, newer); clear(b[:8]); clear(b[headerSize:][:8]) }), Over{}, ErrNewerHeader, false},
+		"nothing lost":                  {k.content, Over{}, nil, false},
+		"first sector":                  {lost(func(b []byte) { clear(b[:512]) }), Over{}, nil, false},
+		"first 16 MiB":                  {lost(func(b []byte) { clear(b[:16<<20]) }), Over{}, nil, false},
+		"first 17 MiB":                  {lost(func(b []byte) { clear(b[:min(17<<20, len(b))]) }), Over{}, nil, true},
+		"superblock":                    {lost(func(b []byte) { clear(b[metadataSize:regionSize]) }), Over{}, nil, false},
+		"one sector of the journal":     {lost(func(b []byte) { b[regionSize+511] ^= 1 }), Over{}, nil, true},
+		"the second header":             {lost(func(b []byte) { clear(b[headerSize:headersSize]) }), Over{}, nil, false},
+		"the keyslot":                   {lost(func(b []byte) { clear(b[headersSize : headersSize+areaSize]) }), Over{}, nil, false},
+		"ends in zeros":                 {append(k.content[:0:0], make([]byte, len(k.content))...), Over{}, nil, true},
+		"another disk":                  {other.content, Over{NewerHeader: true, ForeignData: true}, ErrOtherDisk, false},
+		"another disk, told":            {other.content, Over{OtherDisk: true}, nil, false},
+		"another disk, told, marked":    {lost(func(b []byte) { copy(b, other.content[:headersSize]); copy(b, mark) }), Over{OtherDisk: true}, ErrForeignData, false},
+		"newer, told of another disk":   {lost(func(b []byte) { copy(b, newer) }), Over{OtherDisk: true}, ErrNewerHeader, false},
+		"other key, same seqid":         {lost(func(b []byte) { copy(b, rekeyed) }), Over{ForeignData: true}, ErrNewerHeader, false},
+		"other key, same seqid, told":   {lost(func(b []byte) { copy(b, rekeyed) }), Over{NewerHeader: true}, nil, false},
+		"other key, second copy lost":   {lost(func(b []byte) { copy(b, rekeyed); clear(b[headerSize:headersSize]) }), Over{}, ErrNewerHeader, false},
+		"other key, neither copy whole": {lost(func(b []byte) { copy(b, rekeyed); b[binarySize] ^= 1; b[headerSize+binarySize] ^= 1 }), Over{}, nil, false},
+		"another disk, first copy":      {lost(func(b []byte) { copy(b, other.content[:headerSize]) }), Over{ForeignData: true}, ErrOtherDisk, false},
+		"another disk, second copy":     {lost(func(b []byte) { clear(b[:headerSize]); copy(b[headerSize:], other.content[headerSize:headersSize]) }), Over{}, ErrOtherDisk, false},
+		"enlarged":                      {append(bytes.Clone(k.content), make([]byte, 4096)...), Over{}, nil, false},
+		"enlarged, one copy left":       {append(lost(func(b []byte) { clear(b[:headerSize]) }), make([]byte, 4096)...), Over{}, nil, false},
+		"larger, no header left":        {append(lost(func(b []byte) { clear(b[:headersSize]) }), make([]byte, 4096)...), Over{NewerHeader: true}, ErrOtherDisk, false},
+		"larger, told":                  {append(lost(func(b []byte) { clear(b[:headersSize]) }), make([]byte, 4096)...), Over{ForeignData: true}, nil, false},
+		"smaller":                       {k.content[:len(k.content)-512], Over{}, ErrOtherDisk, false},
+		"newer":                         {lost(func(b []byte) { copy(b, newer) }), Over{}, ErrNewerHeader, false},
+		"newer, first copy lost":        {lost(func(b []byte) { copy(b, newer); clear(b[:headerSize]) }), Over{}, ErrNewerHeader, false},
+		"newer, second copy lost":       {lost(func(b []byte) { copy(b, newer); clear(b[headerSize:headersSize]) }), Over{ForeignData: true}, ErrNewerHeader, false},
+		"newer, told":                   {lost(func(b []byte) { copy(b, newer) }), Over{NewerHeader: true}, nil, false},
+		"mark":                          {lost(func(b []byte) { copy(b, mark) }), Over{NewerHeader: true}, ErrForeignData, false},
+		"mark, told":                    {lost(func(b []byte) { copy(b, mark) }), Over{ForeignData: true}, nil, false},
+		"a file system":                 {lost(func(b []byte) { clear(b[:headersSize]); copy(b[1080:], "\x53\xef") }), Over{NewerHeader: true}, ErrForeignData, false},
+		"a file system, told":           {lost(func(b []byte) { clear(b[:headersSize]); copy(b[1080:], "\x53\xef") }), Over{ForeignData: true}, nil, false},
+		"a file system over one copy":   {lost(func(b []byte) { clear(b[:headerSize]); copy(b[1080:], "\x53\xef") }), Over{}, nil, false},
+		"a bad checksum, another disk":  {lost(func(b []byte) { copy(b, other.content[:headersSize]); b[100] ^= 1; b[headerSize+100] ^= 1 }), Over{NewerHeader: true, ForeignData: true}, ErrOtherDisk, false},
+		"no magic, another disk":        {lost(func(b []byte) { copy(b, other.content[:headersSize]); clear(b[:8]); clear(b[headerSize:][:8]) }), Over{}, ErrOtherDisk, false},
+		"no magic, itself":              {lost(func(b []byte) { clear(b[:8]); clear(b[headerSize:][:8]) }), Over{}, nil, false},
+		"no magic, newer":               {lost(func(b []byte) { copy(b, newer); clear(b[:8]); clear(b[headerSize:][:8]) }), Over{}, ErrNewerHeader, false},
 		"LUKS1 of another disk": {lost(func(b []byte) {
 			clear(b[:headersSize])
 			copy(b, "LUKS\xba\xbe\x00\x01")
@@ -81,6 +89,7 @@ func TestRestore(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.Equal(t, tc.journal, done.EmptyJournal)
+			assert.Equal(t, slices.Contains(unidentified, name), done.Unidentified)
 			want := regionSize + journalSections(t)*journalSectionSectors*512
 			assert.True(t, bytes.Equal(k.content[:want], after[:want]))
 			assert.True(t, bytes.Equal(tc.content[want:], after[want:]), "data was written to")

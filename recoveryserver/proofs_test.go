@@ -2,6 +2,7 @@ package recoveryserver
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -41,14 +42,19 @@ func prefix(host int) netip.Prefix {
 }
 
 // callers are connections from one address each.
-func callers(t *testing.T, many int) (all []*fairlistener.Conn) {
+func callers(t *testing.T, many int) []*fairlistener.Conn {
+	t.Helper()
+	return callersFrom(t, many, func(i int) net.IP { return net.IPv4(10, 0, byte(i>>8), byte(i)) })
+}
+
+func callersFrom(t *testing.T, many int, address func(int) net.IP) (all []*fairlistener.Conn) {
 	t.Helper()
 	raws := make(arrivals, many)
 	listener := fairlistener.New(raws, connections)
 	for i := range many {
 		ours, theirs := net.Pipe()
 		t.Cleanup(func() { _ = theirs.Close() })
-		go func() { raws <- from{ours, &net.TCPAddr{IP: net.IPv4(10, 0, byte(i>>8), byte(i))}} }()
+		go func() { raws <- from{ours, &net.TCPAddr{IP: address(i)}} }()
 		conn, err := listener.Accept()
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
@@ -99,6 +105,33 @@ func TestProofsAreBounded(t *testing.T) {
 		p.end()
 		require.ErrorIs(t, <-ended, context.Canceled)
 		assert.Equal(t, 1, proving)
+	})
+}
+
+// Who waits in line has to pause as well, once another of its network was wrong.
+func TestThoseInLinePauseToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		proven := 0
+		p := newProofs(t.Context(), func(context.Context, keys.Pair) error {
+			proven++
+			time.Sleep(200 * time.Millisecond)
+			return keys.ErrWrongKey
+		}, production)
+		defer p.end()
+		ended := make(chan error, maxWaiting)
+		for _, conn := range callersFrom(t, maxWaiting, func(int) net.IP { return net.IPv4(192, 0, 2, 1) }) {
+			go func() { ended <- p.try(t.Context(), conn, keys.Pair{}) }()
+		}
+		wrong := 0
+		for range maxWaiting {
+			if err := <-ended; errors.Is(err, keys.ErrWrongKey) {
+				wrong++
+			} else {
+				require.ErrorAs(t, err, new(pausing))
+			}
+		}
+		assert.Equal(t, 1, wrong)
+		assert.Equal(t, 1, proven)
 	})
 }
 

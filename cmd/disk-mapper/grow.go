@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"disk-mapper/disk"
+	"disk-mapper/internal/argument"
 	"disk-mapper/internal/logging"
 	"disk-mapper/setup"
 
@@ -36,13 +37,14 @@ const growInterval = 30 * time.Second
 // ended before that is no failure: the next start goes on.
 func grow(ctx context.Context, args []string, notify func(string), stderr io.Writer) int {
 	f := subcommand("grow", growUsage, stderr)
-	verbosity := f.Int("v", 0, "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
+	var verbosity int
+	f.Var(argument.NewNumber(&verbosity), "v", "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
 	var until size
 	f.Var(&until, "until", "wait for this much room, as 512M, 4G or 1T (of 1024), and grow nothing")
 	if status, ok := parsed(f, args, 0); !ok {
 		return status
 	}
-	log := logging.New(stderr, *verbosity).Named("grow")
+	log := logging.New(stderr, verbosity).Named("grow")
 	defer func() { _ = log.Sync() }() // the console cannot be synced
 	if until > 0 {
 		if err := awaitRoom(ctx, int64(until), lookAtRoom, notify, log); err != nil {

@@ -28,7 +28,8 @@ cryptsetup luksHeaderRestore takes it too. It holds no key, but with it an old k
 disk again: keep it as the disk itself, and not on the disk.
 
 Restore refuses the backup of another disk, a header that is older than the one there, and a disk that
-has somebody else's data at its start. If it is interrupted, the disk is refused until it is done again.
+has somebody else's data at its start. Where nothing is left at the start, nothing says whose disk it is:
+restore says so, and a backup that turns out to be the wrong one can be replaced. If it is interrupted, the disk is refused until it is done again.
 
 Exit status: 0 done, 1 not done, and why, 2 usage.
 
@@ -46,6 +47,7 @@ func headerCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	f.Var(argument.NewWord(&h.masterSecret, ""), "master-secret", "for check: file with the master secret of the cluster")
 	f.BoolVar(&h.over.NewerHeader, "replace-newer-header", false, "for restore: an older header over a newer one; the keys of the newer one are lost")
 	f.BoolVar(&h.over.ForeignData, "replace-foreign-data", false, "for restore: over a file system, a partition table, or the mark of a format that has begun")
+	f.BoolVar(&h.over.OtherDisk, "replace-header-of-another-disk", false, "for restore: over the header of another disk, which was put on this one by mistake")
 	job, operands := h.job(args[0])
 	if job == nil {
 		_ = f.Parse(args) // prints help, or what is wrong
@@ -110,6 +112,7 @@ func (h *headerJob) backup(ctx context.Context) error {
 		return err
 	}
 	h.say("%s: header of disk %s, seqid %d", h.flags.Arg(1), again.ID(), again.SeqID())
+	h.sayIfLost(again)
 	return nil
 }
 
@@ -119,6 +122,7 @@ func (h *headerJob) check(ctx context.Context) error {
 		return err
 	}
 	h.say("%s: %s", h.flags.Arg(0), describeBackup(b))
+	h.sayIfLost(b)
 	if h.masterSecret != "" {
 		if err := opensWith(b.Device, h.masterSecret); err != nil {
 			return err
@@ -144,17 +148,29 @@ func (h *headerJob) restore(ctx context.Context) error {
 	switch {
 	case errors.Is(err, disk.ErrNewerHeader):
 		return fmt.Errorf("%w; -replace-newer-header does it all the same", err)
+	case errors.Is(err, disk.ErrOtherDisk):
+		return fmt.Errorf("%w; if that header was put on this disk by mistake, -replace-header-of-another-disk writes the right one over it", err)
 	case errors.Is(err, disk.ErrForeignData):
 		return fmt.Errorf("%w; -replace-foreign-data does it all the same, if this is the right disk", err)
 	case err != nil:
 		return err
 	}
 	h.say("%s: has the header of disk %s again", h.flags.Arg(1), b.ID())
+	if done.Unidentified {
+		h.say("Nothing on the disk said whose header it had: if the node does not come up, although its key is right, this is the backup of another disk. " +
+			"Then restore the right one with -replace-header-of-another-disk")
+	}
 	if done.EmptyJournal {
 		h.say("dm-integrity's journal was damaged and is empty now: what was written last may be lost. " +
 			"The file system is checked by the node when it is mounted; watch for errors, or run e2fsck on the unlocked disk")
 	}
 	return nil
+}
+
+func (h *headerJob) sayIfLost(b *disk.Backup) {
+	if b.KeyslotLost() {
+		h.say("The keyslot in it is nothing but zeros: it was lost before, and no key opens a disk with this header")
+	}
 }
 
 func (h *headerJob) say(format string, values ...any) {

@@ -39,6 +39,7 @@ func TestHeader(t *testing.T) {
 	says(2, "not defined", "header", "restore", "-force", file, disk)
 
 	says(0, "header of disk ", "header", "backup", disk, file)
+	says(0, "The keyslot in it is nothing but zeros", "header", "check", file) // fixtures have none
 	says(1, "file exists", "header", "backup", disk, file)
 	says(0, disk+" has this header", "header", "check", file, disk)
 	says(1, "that of another disk", "header", "check", file, other)
@@ -57,6 +58,10 @@ func TestHeader(t *testing.T) {
 	require.NoError(t, os.WriteFile(disk, lost, 0o600))
 	says(5, "disk-mapper header restore", "inspect", disk)
 	says(0, "dm-integrity's journal was damaged and is empty now", "header", "restore", file, disk)
+	says(0, other+": has the header of disk ", "header", "restore", "-replace-header-of-another-disk", file, other)
+	says(0, "joined", "inspect", other)
+	require.NoError(t, os.WriteFile(other, lost, 0o600))
+	says(0, "Nothing on the disk said whose header it had", "header", "restore", file, other)
 	says(0, "joined", "inspect", disk)
 	after, err := os.ReadFile(disk)
 	require.NoError(t, err)

@@ -104,7 +104,7 @@ func parseOptions(args []string, getenv func(string) string, kernel string, out 
 	var csp, compat string
 	f.Var(argument.NewWord(&csp, ""), "csp", "cloud platform: "+platformNames())
 	f.Var(argument.NewWord(&compat, ""), "compat", "compatibility profile: 2.24 or 2.1 (default 2.24)")
-	f.IntVar(&o.verbosity, "v", 0, "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
+	f.Var(argument.NewNumber(&o.verbosity), "v", "log level: -1 also shows debug lines, 1 only warnings, 2 only errors")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			printUsage(f, out)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"disk-mapper/disk"
+	"disk-mapper/internal/argument"
 	"disk-mapper/internal/printable"
 
 	"go.uber.org/zap"
@@ -31,6 +32,9 @@ func (s *size) String() string { return strconv.FormatInt(int64(*s), 10) }
 // Set takes 4G, 4Gi, 4GiB and 4294967296. Units of 1000 are refused: 4GB is meant
 // either way.
 func (s *size) Set(text string) error {
+	if *s != 0 {
+		return argument.ErrTwice
+	}
 	digits := strings.TrimRight(text, "KMGTPiB")
 	unit := text[len(digits):]
 	for _, ending := range []string{"iB", "i"} {

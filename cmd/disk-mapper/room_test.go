@@ -29,7 +29,7 @@ func TestSizes(t *testing.T) {
 		assert.ErrorContains(t, s.Set(text), "is no size: want a number of bytes", "%q", text)
 		assert.Zero(t, s)
 	}
-	for _, args := range [][]string{{"grow", "-until", "4GB"}, {"grow", "-until", "0"}, {"grow", "--until="}, {"grow", "-until"}} {
+	for _, args := range [][]string{{"grow", "-until", "4GB"}, {"grow", "-until", "0"}, {"grow", "--until="}, {"grow", "-until", "4G", "-until", "1G"}, {"grow", "-v", "0", "-v", "1"}, {"grow", "-until"}} {
 		var stdout, stderr bytes.Buffer
 		assert.Equal(t, exitUsage, run(t.Context(), args, env(nil), &stdout, &stderr), "%v", args)
 	}

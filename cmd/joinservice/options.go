@@ -73,7 +73,7 @@ func parseOptions(args []string, terminal io.Writer) (options, error) {
 	flags.BoolVar(&opts.attest, "attest", false, "attest this machine to nodes, as one of the policy's variant: for nodes whose image has a policy for JoinServices")
 	var compat string
 	flags.Var(argument.NewWord(&compat, attestation.Profile224.Name), "compat", "be compatible with the nodes of this `RELEASE`: 2.24 or 2.1")
-	flags.IntVar(&opts.verbosity, "v", 0, "log `LEVEL`: -1 debug, 0 info, 1 warnings, 2 errors")
+	flags.Var(argument.NewNumber(&opts.verbosity), "v", "log `LEVEL`: -1 debug, 0 info, 1 warnings, 2 errors")
 
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {

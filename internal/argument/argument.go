@@ -3,7 +3,13 @@
 // replace the first.
 package argument
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"disk-mapper/internal/printable"
+)
 
 var (
 	// ErrEmpty reports a flag without a value.
@@ -47,3 +53,36 @@ func (w *Word) String() string {
 
 // Type is what cobra tells of it in its help.
 func (*Word) Type() string { return "string" }
+
+// Number is a value for flags that take one.
+type Number struct {
+	value *int
+	given bool
+}
+
+// NewNumber returns a value that is 0 unless the flag is given. It is kept in value.
+func NewNumber(value *int) *Number { return &Number{value: value} }
+
+// Set fails with ErrEmpty or ErrTwice, or if s is no number.
+func (n *Number) Set(s string) error {
+	if s == "" {
+		return ErrEmpty
+	}
+	if n.given {
+		return ErrTwice
+	}
+	number, err := strconv.Atoi(s)
+	if err != nil {
+		return fmt.Errorf("%s is no number", printable.Quote(s))
+	}
+	*n.value, n.given = number, true
+	return nil
+}
+
+// String returns the value; 0 for the zero value.
+func (n *Number) String() string {
+	if n.value == nil {
+		return "0"
+	}
+	return strconv.Itoa(*n.value)
+}

@@ -69,3 +69,31 @@ func TestNoOtherTextFlags(t *testing.T) {
 		}
 	}
 }
+
+func TestNumber(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		want int
+		err  string
+	}{
+		"default":   {nil, 0, ""},
+		"given":     {[]string{"-v", "-1"}, -1, ""},
+		"empty":     {[]string{"-v="}, 0, ErrEmpty.Error()},
+		"twice":     {[]string{"-v", "0", "-v", "2"}, 0, ErrTwice.Error()},
+		"no number": {[]string{"-v", "debug"}, 0, `"debug" is no number`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got int
+			flags := flag.NewFlagSet("", flag.ContinueOnError)
+			flags.SetOutput(io.Discard)
+			flags.Var(NewNumber(&got), "v", "")
+			err := flags.Parse(tt.args)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, got)
+		})
+	}
+}

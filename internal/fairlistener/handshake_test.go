@@ -105,6 +105,7 @@ func TestQuotesEndWithTheirConnection(t *testing.T) {
 				go func() { _, err := quoting{machine{}, conn}.Issue(t.Context(), nil, nil); ended <- err }()
 				synctest.Wait()
 				require.Len(t, queue.waiting, 1)
+				require.Positive(t, conn.holds, "not closed for another one meanwhile")
 				tc.end(conn, theirs)
 				synctest.Wait()
 				require.Empty(t, queue.waiting)

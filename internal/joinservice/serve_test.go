@@ -3,16 +3,19 @@ package joinservice_test
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"disk-mapper/attestation/atls"
+	"disk-mapper/internal/faults"
 	"disk-mapper/internal/joinservice"
 	"disk-mapper/proto/joinproto"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -67,6 +70,36 @@ func TestHangUp(t *testing.T) {
 	require.NoError(t, conn.Close())
 	line := server.console.next(t, `"msg":"Connection without handshake"`)
 	assert.Contains(t, line, `"level":"DEBUG"`)
+}
+
+// TestAttestedNodesStay: whoever comes from the same address, say behind a load balancer.
+func TestAttestedNodesStay(t *testing.T) {
+	server := start(t, vectors["A"].master(t), believer("node"))
+	var dialed atomic.Int32
+	conn, err := grpc.NewClient("passthrough:///"+server.address,
+		grpc.WithTransportCredentials(atls.ClientCredentials(claimant("node"), atls.AcceptAnyPeer)),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			dialed.Add(1)
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}))
+	require.NoError(t, err)
+	defer conn.Close()
+	ask := func() error {
+		_, err := joinproto.NewAPIClient(conn).IssueRejoinTicket(t.Context(), &joinproto.IssueRejoinTicketRequest{DiskUuid: vectors["A"].disk})
+		return err
+	}
+	require.NoError(t, ask())
+	whole := faults.Hellos[len(faults.Hellos)-1] // as the node has sent one
+	for range 600 { // more than there may be connections
+		stranger, err := whole.Hold(t.Context(), faults.Target{Address: server.address}, "127.0.0.1")
+		require.NoError(t, err)
+		defer stranger.Close()
+	}
+	// accepted after the strangers, and so answered when they have been
+	_, err = dial(t, server.address, claimant("node")).IssueRejoinTicket(t.Context(), &joinproto.IssueRejoinTicketRequest{DiskUuid: vectors["A"].disk})
+	require.NoError(t, err)
+	require.NoError(t, ask())
+	assert.Equal(t, int32(1), dialed.Load(), "the node's connection was closed")
 }
 
 // TestStopWithIdlePeer: a node that stays connected does not keep the service

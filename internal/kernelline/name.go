@@ -3,8 +3,10 @@ package kernelline
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"disk-mapper/internal/printable"
 )
@@ -21,11 +23,11 @@ const (
 // canonical is a name as the kernel compares its own.
 func canonical(name string) string { return strings.ReplaceAll(name, "_", "-") }
 
-// isOption tells our words from others. It fails if w is neither.
+// isOption tells our words from others. It fails if w is neither, or both.
 func (w word) isOption() (bool, error) {
 	name := canonical(w.name)
 	if _, ok := known[name]; ok {
-		return true, nil
+		return true, w.hidesNone()
 	}
 	folded := strings.ToLower(name)
 	nearest, distance := nearestName(folded)
@@ -33,7 +35,19 @@ func (w word) isOption() (bool, error) {
 		return false, fmt.Errorf("unknown option %s on the kernel command line: did you mean %s? known are %s",
 			printable.Quote(w.name), nearest, strings.Join(names(), ", "))
 	}
-	return false, nil
+	return false, w.hidesNone()
+}
+
+// hidden is an option that something before it has made a part of another word: a
+// comma, quotes, a space that is none to the kernel.
+var hidden = regexp.MustCompile(`.(constel(lation)?\.[a-z-]+)=`)
+
+func (w word) hidesNone() error {
+	if found := hidden.FindStringSubmatch(strings.ToLower(canonical(w.text()))); found != nil {
+		return fmt.Errorf("the kernel command line has %s inside of %s: each option wants to be a word of its own",
+			printable.Quote(found[1]), printable.Quote(w.text()))
+	}
+	return nil
 }
 
 func names() []string { return slices.Sorted(maps.Keys(known)) }
@@ -48,14 +62,18 @@ func nearestName(name string) (nearest string, least int) {
 	return nearest, least
 }
 
-// nearOurPrefix is for a prefix that is misspelt, or forgotten before a name that
-// nobody else has.
+// nearOurPrefix is for a prefix that is misspelt, or without a name, or forgotten
+// before a name that nobody else has.
 func nearOurPrefix(name string) bool {
+	const ours = "constel"
 	if first, _, ok := strings.Cut(name, "."); ok {
-		return first == "constellation" || distance(first, strings.TrimSuffix(prefix, ".")) <= nearPrefix
+		return distance(first, "constellation") <= nearName || distance(first, ours) <= nearPrefix
 	}
-	_, ok := known[prefix+name]
-	return ok && strings.Contains(name, "-")
+	if name == ours {
+		return true
+	}
+	_, distance := nearestName(prefix + name)
+	return distance <= nearPrefix && strings.Contains(name, "-")
 }
 
 // distance is the number of letters to insert, leave out, change or swap with their
@@ -76,7 +94,7 @@ func distance(a, b string) int {
 	for i := range x {
 		for j := range y {
 			change := 1
-			if x[i] == y[j] {
+			if x[i] == y[j] || x[i] >= utf8.RuneSelf { // which may look like any letter
 				change = 0
 			}
 			d := min(rows[i][j+1]+1, rows[i+1][j]+1, rows[i][j]+change)

@@ -51,20 +51,7 @@ func split(line string) (words []word, err error) {
 		return nil, fmt.Errorf("the kernel command line has a double quote without its counterpart, in %s: nothing behind it can be read", printable.Quote(text.String()))
 	}
 	end()
-	return words, hiddenInQuotes(words)
+	return words, nil
 }
 
 func isSpace(c byte) bool { return strings.IndexByte(" \t\n\v\f\r\x00", c) >= 0 }
-
-// hiddenInQuotes refuses an option that quotes have made a part of another word.
-func hiddenInQuotes(words []word) error {
-	for _, w := range words {
-		for i, part := range strings.FieldsFunc(w.text(), func(r rune) bool { return r < 128 && isSpace(byte(r)) }) {
-			if i > 0 && strings.HasPrefix(canonical(part), prefix) {
-				return fmt.Errorf("the kernel command line has %s inside the double quotes of %s: each option wants to be a word of its own",
-					printable.Quote(part), printable.Quote(w.text()))
-			}
-		}
-	}
-	return nil
-}
