@@ -41,16 +41,19 @@ func TestEvilTwin(t *testing.T) {
 	assert.Contains(t, console(vm), "node: PCR 15 "+vectorPCR)
 }
 
-// TestEvilTwinEnrolls: the same on a first boot. The disk does not become that cluster's.
+// TestEvilTwinEnrolls: the same on a first boot. The disk does not become that cluster's,
+// and the node goes on asking: another JoinService may be its own cluster's.
 func TestEvilTwinEnrolls(t *testing.T) {
 	n := newNode(t, attestation.Profile224)
 	n.blank(t)
 	require.NoError(t, n.StartMetadata(t.Context()))
 	require.NoError(t, n.StartJoinService(t.Context()))
 	vm := n.boot(t, "constel.cluster-id="+otherClusterID)
-	line := waitFor(t, vm, "Failed to join the cluster")
-	assert.Contains(t, line.Text, "constel.cluster-id= on the kernel command line wants "+otherClusterID)
-	waitEnd(t, vm, vmtest.PowerOff)
+	line := waitFor(t, vm, "Failed to join on endpoint")
+	assert.Contains(t, line.Text, "and constel.cluster-id= on the kernel command line wants "+otherClusterID)
+	waitFor(t, vm, "Failed to join on all endpoints")
+	vm.Kill()
+	waitEnd(t, vm, vmtest.Killed)
 	assert.NotContains(t, console(vm), "Joined the cluster")
 	assert.NotContains(t, console(vm), "node: PCR 15 "+vectorPCR)
 }
