@@ -90,7 +90,7 @@ func TestAttestedNodesStay(t *testing.T) {
 	}
 	require.NoError(t, ask())
 	whole := faults.Hellos[len(faults.Hellos)-1] // as the node has sent one
-	for range 600 { // more than there may be connections
+	for range 600 {                              // more than there may be connections
 		stranger, err := whole.Hold(t.Context(), faults.Target{Address: server.address}, "127.0.0.1")
 		require.NoError(t, err)
 		defer stranger.Close()
