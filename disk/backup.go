@@ -63,8 +63,12 @@ func ReadHeader(ctx context.Context, path string) (*Backup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measuring %s: %w", path, err)
 	}
-	region := make([]byte, regionSize)
-	if _, err := f.ReadAt(region, 0); err != nil {
+	region, err := answered(ctx, path, func() ([]byte, error) {
+		region := make([]byte, regionSize)
+		_, err := f.ReadAt(region, 0)
+		return region, err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("reading the header of %s: %w", path, err)
 	}
 	d, err := judged(region, size)

@@ -73,6 +73,17 @@ func TestOlderTLSIsRefused(t *testing.T) {
 	})
 }
 
+// TestCostlyCurvesAreRefused: a stranger does not choose what costs ten times as much.
+func TestCostlyCurvesAreRefused(t *testing.T) {
+	for curve, want := range map[tls.CurveID]bool{tls.CurveP384: false, tls.CurveP521: false, tls.CurveP256: true, tls.X25519: true, tls.X25519MLKEM768: true} {
+		clientRaw, serverRaw := pair(t)
+		config := &tls.Config{CurvePreferences: []tls.CurveID{curve}, NextProtos: []string{"h2"}, InsecureSkipVerify: true, ServerName: newNonce().String()}
+		go func() { _ = tls.Client(clientRaw, config).Handshake() }()
+		_, _, err := ServerCredentials(new(machine), AcceptAnyPeer).ServerHandshake(serverRaw)
+		assert.Equal(t, want, err == nil, "%v: %v", curve, err)
+	}
+}
+
 // TestPublishedClient: clients of Constellation offer TLS 1.2 too, and HTTP/1.1.
 func TestPublishedClient(t *testing.T) {
 	clientRaw, serverRaw := pair(t)

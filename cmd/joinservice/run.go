@@ -68,6 +68,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		return err
 	}
 	defer tpm.Close()
+	if err := tpm.ForgetFailures(ctx); err != nil { // our own key does not care
+		log.Warn("The TPM keeps counting failed authorisations", zap.Error(err))
+	}
 	if err := tpm.Separate(ctx, opts.profile.Binding); err != nil {
 		return err
 	}

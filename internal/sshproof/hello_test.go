@@ -1,7 +1,9 @@
 package sshproof
 
 import (
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"slices"
 	"strconv"
 	"testing"
@@ -89,4 +91,18 @@ func FuzzHello(f *testing.F) {
 			assert.Equal(t, "nonce", server)
 		}
 	})
+}
+
+// TestHelloWithSHA1: a signature of RSA with SHA-1 proves nothing, whoever made it.
+func TestHelloWithSHA1(t *testing.T) {
+	key := newKey(t, ssh.KeyAlgoRSA)
+	keys, err := ParseKeys([]string{word(key.PublicKey())})
+	require.NoError(t, err)
+	for algorithm, want := range map[string]bool{ssh.KeyAlgoRSA: false, ssh.KeyAlgoRSASHA256: true} {
+		signature, err := key.(ssh.AlgorithmSigner).SignWithAlgorithm(rand.Reader, helloToSign("nonce"), algorithm)
+		require.NoError(t, err)
+		proof := append(hint("nonce", key.PublicKey()), ssh.Marshal(signature)...)
+		offers := []string{helloPrefix + base64.RawURLEncoding.EncodeToString(proof)}
+		assert.Equal(t, want, keys.Hellos().Proven(&tls.ClientHelloInfo{ServerName: "nonce", SupportedProtos: offers}), algorithm)
+	}
 }
