@@ -149,3 +149,26 @@ func TestLiarsAreBounded(t *testing.T) {
 	}
 	assert.True(t, p.liars[sender{0, fmt.Sprint(3*maxSenders - 1)}])
 }
+
+// leakyDisk keeps what it was shown, as nobody should.
+type leakyDisk struct {
+	world
+	shown [][]byte
+}
+
+func (d *leakyDisk) Prove(key keys.DiskKey) error {
+	d.shown = append(d.shown, key.Bytes())
+	return keys.ErrWrongKey
+}
+
+// TestKeysOfLosersAreWiped before the next one is proven.
+func TestKeysOfLosersAreWiped(t *testing.T) {
+	d := &leakyDisk{}
+	p := newProver(d, 1)
+	for i := range 2 {
+		loser, err := keys.NewPair(bytes.Repeat([]byte{byte(i + 1)}, keys.Size), bytes.Repeat([]byte{9}, keys.Size))
+		require.NoError(t, err)
+		require.ErrorIs(t, p.from(0)(t.Context(), loser), keys.ErrWrongKey)
+	}
+	assert.NotContains(t, d.shown[0], byte(1))
+}
