@@ -95,8 +95,8 @@ func TestAttestedNodesStay(t *testing.T) {
 		require.NoError(t, err)
 		defer stranger.Close()
 	}
-	// accepted after the strangers, and so answered when they have been
-	_, err = dial(t, server.address, claimant("node")).IssueRejoinTicket(t.Context(), &joinproto.IssueRejoinTicketRequest{DiskUuid: vectors["A"].disk})
+	// accepted after the strangers, and so answered when they have been; it has to try again while they fill the line
+	_, err = dial(t, server.address, claimant("node")).IssueRejoinTicket(t.Context(), &joinproto.IssueRejoinTicketRequest{DiskUuid: vectors["A"].disk}, grpc.WaitForReady(true))
 	require.NoError(t, err)
 	require.NoError(t, ask())
 	assert.Equal(t, int32(1), dialed.Load(), "the node's connection was closed")
