@@ -62,10 +62,10 @@ func (b Binding) Separation() (Separation, bool) {
 	return Separation{Profile224.ClusterIDPCR, []byte("disk-mapper: quotes of this boot are for profile " + Profile21.Name)}, true
 }
 
-// Value is what the PCR holds after the event, in the SHA-256 bank.
-func (s Separation) Value() []byte {
-	event := sha256.Sum256(s.Event)
-	return joinedHash(make([]byte, sha256.Size), event[:])
+// Extended is what one TPM2_PCR_Event makes of a PCR of zero, in the SHA-256 bank.
+func Extended(event []byte) []byte {
+	digest := sha256.Sum256(event)
+	return joinedHash(make([]byte, sha256.Size), digest[:])
 }
 
 // Foreign reports whether PCRs of the SHA-256 bank say that the machine signs under
@@ -73,7 +73,7 @@ func (s Separation) Value() []byte {
 // of the PCR.
 func (b Binding) Foreign(pcrs map[int][]byte) (pcr int, is bool) {
 	for _, other := range []Binding{BindHashChain, BindSigned} {
-		if s, needed := other.Separation(); needed && other != b && bytes.Equal(pcrs[s.PCR], s.Value()) {
+		if s, needed := other.Separation(); needed && other != b && bytes.Equal(pcrs[s.PCR], Extended(s.Event)) {
 			return s.PCR, true
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"disk-mapper/attestation"
+
 	"github.com/google/go-tpm-tools/client"
 	"github.com/google/go-tpm/legacy/tpm2"
 	"github.com/google/go-tpm/tpmutil"
@@ -65,7 +67,7 @@ func (t *TPM) extend(pcr int, event []byte) error {
 	if err != nil {
 		return fmt.Errorf("reading back: %w", err)
 	}
-	if want := extended(event); !bytes.Equal(after, want) {
+	if want := attestation.Extended(event); !bytes.Equal(after, want) {
 		return fmt.Errorf("%w: found %x, want %x", ErrReadBack, after, want)
 	}
 	return nil
@@ -88,11 +90,4 @@ func (t *TPM) readPCR(pcr int) ([]byte, error) {
 		return nil, fmt.Errorf("TPM answered with %d bytes, want %d", len(values[pcr]), sha256.Size)
 	}
 	return values[pcr], nil
-}
-
-// extended is the value that one TPM2_PCR_Event makes of zero.
-func extended(event []byte) []byte {
-	digest := sha256.Sum256(event)
-	value := sha256.Sum256(append(make([]byte, sha256.Size), digest[:]...))
-	return value[:]
 }

@@ -29,7 +29,8 @@ disk again: keep it as the disk itself, and not on the disk.
 
 Restore refuses the backup of another disk, a header that is older than the one there, and a disk that
 has somebody else's data at its start. Where nothing is left at the start, nothing says whose disk it is:
-restore says so, and a backup that turns out to be the wrong one can be replaced. If it is interrupted, the disk is refused until it is done again.
+restore says so, and a backup that turns out to be the wrong one can be replaced. If it is interrupted,
+the disk is refused until it is done again.
 
 Exit status: 0 done, 1 not done, and why, 2 usage.
 

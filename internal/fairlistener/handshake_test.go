@@ -95,10 +95,7 @@ func TestQuotesEndWithTheirConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ours, theirs := net.Pipe()
-				defer theirs.Close()
-				conn := New(nil, testLimits).admit(ours)
-				defer conn.Close()
+				conn, theirs := piped(t)
 				queue := conn.listener.quotes
 				require.NoError(t, queue.Enter(t.Context(), at(1), false))
 				ended := make(chan error, 1)
@@ -117,12 +114,18 @@ func TestQuotesEndWithTheirConnection(t *testing.T) {
 	}
 }
 
+// piped is a connection of a listener, and the peer's end of it.
+func piped(t *testing.T) (*Conn, net.Conn) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	conn := New(nil, testLimits).admit(ours)
+	t.Cleanup(func() { _, _ = conn.Close(), theirs.Close() })
+	return conn, theirs
+}
+
 // What a peer says while it waits is not lost: some TLS clients do.
 func TestEarlyBytesAreKept(t *testing.T) {
-	ours, theirs := net.Pipe()
-	defer theirs.Close()
-	conn := New(nil, testLimits).admit(ours)
-	defer conn.Close()
+	conn, theirs := piped(t)
 	_, stop := conn.whileConnected(t.Context(), maxEarly)
 	early := []byte{20, 3, 3, 0, 1, 1}
 	_, err := theirs.Write(early)
@@ -199,10 +202,7 @@ func TestLargeClientHello(t *testing.T) {
 // The rest of a large certificate has to come soon, whatever time its peer had before.
 func TestDeadlineOfALargeCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		conn := New(nil, testLimits).admit(ours)
-		defer conn.Close()
+		conn, _ := piped(t)
 		conn.bytes, conn.answered = smallHandshake, func() {}
 		require.NoError(t, conn.SetDeadline(time.Now().Add(time.Hour)))
 		start := time.Now()
@@ -264,10 +264,7 @@ func TestLargeHandshakes(t *testing.T) {
 // However much has come already: one read is not more than what may be read.
 func TestOneReadIsNotMoreThanMayBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		conn := New(nil, testLimits).admit(ours)
-		defer conn.Close()
+		conn, theirs := piped(t)
 		go func() { _, _ = theirs.Write(make([]byte, 2*maxHandshake)) }()
 		all := make([]byte, 2*maxHandshake)
 		n, err := conn.Read(all)

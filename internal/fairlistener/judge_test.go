@@ -73,10 +73,7 @@ func TestAPeerIsJudgedAsLongAsItStays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ours, theirs := net.Pipe()
-				defer theirs.Close()
-				conn := New(nil, testLimits).admit(ours)
-				defer conn.Close()
+				conn, theirs := piped(t)
 				ended := make(chan error, 1)
 				go func() {
 					ended <- conn.judge(conn.gone, func(ctx context.Context) error { <-ctx.Done(); return errors.New("given up") })
@@ -96,10 +93,7 @@ func TestAPeerIsJudgedAsLongAsItStays(t *testing.T) {
 // starts again.
 func TestJudgementCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		conn := New(nil, testLimits).admit(ours)
-		defer conn.Close()
+		conn, theirs := piped(t)
 		refusal := errors.New("refused")
 		require.ErrorIs(t, conn.judge(conn.gone, func(context.Context) error {
 			_, err := theirs.Write([]byte("Finished"))
